@@ -1,0 +1,256 @@
+"""The context module of Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions".
+
+ICLR 2016, arXiv 1511.07122. Equations and tables named here are that paper's.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Self, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from context_agg.ops import CONV_OPS, get_conv_op
+
+BASIC_WIDTHS = (1, 1, 1, 1, 1, 1, 1)
+LARGE_WIDTHS = (2, 2, 4, 8, 16, 32, 32)
+DILATIONS = (1, 1, 2, 4, 8, 16, 1)
+
+INITS = ("identity", "normal", "kaiming", "xavier")
+PADDINGS = ("same", "once", "valid")
+
+
+def receptive_field(dilations: Sequence[int], kernel_size: int = 3) -> int:
+    """Side of the square of input pixels that one output of a stack of convolutions sees."""
+    return 1 + (kernel_size - 1) * sum(dilations)
+
+
+class DilatedConv2d(nn.Conv2d):
+    """An nn.Conv2d of stride 1 that keeps height and width and whose backward can be chosen.
+
+    Args:
+        in_channels: C, input maps.
+        out_channels: K, output maps.
+        kernel_size: side of the square kernel, odd.
+        dilation: distance between the kernel's taps, in pixels.
+        bias: whether the layer has a bias.
+        relu: whether a ReLU (the paper's "truncation") follows.
+        backprop: a name in `ops.CONV_OPS`.
+
+    Shape: (N, C, H, W) -> (N, K, H, W).
+
+    Raises:
+        ValueError: for an even kernel, a dilation below 1, or an unknown `backprop`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        dilation: int = 1,
+        *,
+        bias: bool = True,
+        relu: bool = False,
+        backprop: str = "manual",
+    ) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size} must be odd and positive (1, 3, 5, ...)")
+        if not _is_count(dilation):
+            raise ValueError(f"dilation={dilation!r} must be a whole number, 1 or more")
+        get_conv_op(backprop)  # refuses an unknown name
+        margin = dilation * (kernel_size // 2)
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=margin, dilation=dilation, bias=bias
+        )
+        self.margin = margin
+        self.relu = relu
+        self.backprop = backprop
+
+    def forward(self, x: Tensor) -> Tensor:
+        op = CONV_OPS[self.backprop]
+        return op(x, self.weight, self.bias, self.dilation[0], self.relu)
+
+    def extra_repr(self) -> str:
+        conv = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{conv}, relu={self.relu}, backprop={self.backprop!r}"
+
+
+def identity_init_(conv: nn.Conv2d, channels: int, noise_std: float = 0.0) -> None:
+    """Makes a layer pass its input on, in `channels` blocks of maps (eq. 5; eq. 4 at equal widths).
+
+    With the maps cut into C contiguous blocks, an output map is the sum of the input maps of its
+    block, times C / c_out. So a layer of c maps carries c / C copies of a C-map input, each
+    C / c times its size, and the last layer adds them up. The bias is set to zero.
+
+    Args:
+        conv: layer to initialise, in place.
+        channels: C; divides the layer's input and output maps.
+        noise_std: standard deviation of the noise off the identity taps, in units of C / c_out,
+            the weight on them. It parts maps of the same block, which would otherwise receive
+            equal gradients for ever.
+
+    Raises:
+        ValueError: if `channels` does not divide the layer's maps.
+    """
+    in_channels, out_channels = conv.in_channels, conv.out_channels
+    for name, maps in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if maps % channels:
+            raise ValueError(f"channels={channels} does not divide {name}={maps}")
+    weight = conv.weight
+    in_block = torch.arange(in_channels, device=weight.device) * channels // in_channels
+    out_block = torch.arange(out_channels, device=weight.device) * channels // out_channels
+    same_block = out_block[:, None] == in_block  # (c_out, c_in)
+    scale = channels / out_channels
+    middle = conv.kernel_size[0] // 2
+    with torch.no_grad():
+        weight.normal_(0, noise_std * scale)
+        weight[:, :, middle, middle][same_block] = scale
+        if conv.bias is not None:
+            conv.bias.zero_()
+
+
+class ContextModule(nn.Module):
+    """Widens the view of every pixel without losing resolution (Table 1).
+
+    One 3x3 layer with ReLU per dilation, then a linear 1x1 layer back to C maps.
+
+    Args:
+        channels: C, input and output maps.
+        dilations: dilation of each 3x3 layer, in pixels.
+        widths: output maps of each 3x3 layer, in multiples of C.
+        init: "identity" (eq. 4 and 5), "normal", "kaiming" or "xavier"; biases start at zero.
+        init_std: for "normal", the standard deviation of the weights (None: 0.1); for "identity",
+            `noise_std` of `identity_init_` (None: 0 at equal widths, where every map has a block
+            of its own; else 0.01, that of the released code).
+        padding: "same" (zeros around every layer, as the paper's appendix), "once" (zeros around
+            the input, as wide as the view, as the paper's VOC network) or "valid" (none: the
+            output is smaller than the input by the receptive field less one).
+        backprop: a name in `ops.CONV_OPS`.
+
+    Shape: (N, C, H, W) -> (N, C, H, W); with padding "valid" (N, C, H - RF + 1, W - RF + 1).
+
+    Raises:
+        ValueError: for a value or a combination of values that names no module.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dilations: Sequence[int] = DILATIONS,
+        widths: Sequence[int] = BASIC_WIDTHS,
+        *,
+        init: str = "identity",
+        init_std: float | None = None,
+        padding: str = "same",
+        backprop: str = "manual",
+    ) -> None:
+        super().__init__()
+        _check(channels, dilations, widths, init, init_std, padding)
+        maps = [channels, *(width * channels for width in widths)]
+        layers = [
+            DilatedConv2d(c_in, c_out, 3, dilation, relu=True, backprop=backprop)
+            for (c_in, c_out), dilation in zip(pairwise(maps), dilations, strict=True)
+        ]
+        layers.append(DilatedConv2d(maps[-1], channels, 1, backprop=backprop))
+        self.layers = nn.ModuleList(layers)
+        self.channels = channels
+        self.padding = padding
+        self.receptive_field = receptive_field(dilations)
+        self._initialise(init, init_std)
+
+    @classmethod
+    def basic(cls, channels: int, **options: Any) -> Self:
+        """Table 1, Basic: C maps throughout; about 64 C^2 weights."""
+        return cls(channels, DILATIONS, BASIC_WIDTHS, **options)
+
+    @classmethod
+    def large(cls, channels: int, **options: Any) -> Self:
+        """Table 1, Large: 2C 2C 4C 8C 16C 32C 32C and C maps."""
+        return cls(channels, DILATIONS, LARGE_WIDTHS, **options)
+
+    @property
+    def convolutions(self) -> list[DilatedConv2d]:
+        """The layers, in order; the last is the linear 1x1."""
+        return cast(list[DilatedConv2d], list(self.layers))
+
+    def output_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the output for an input of that height and width, in pixels.
+
+        Raises:
+            ValueError: if the image is too small for padding "valid".
+        """
+        height, width = image_size
+        if self.padding != "valid":
+            return height, width
+        if min(height, width) < self.receptive_field:
+            raise ValueError(
+                f"the image is {height}x{width}; padding='valid' needs at least "
+                f"{self.receptive_field}x{self.receptive_field}; use 'same' or 'once'"
+            )
+        return height - self.receptive_field + 1, width - self.receptive_field + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.output_size((x.shape[-2], x.shape[-1]))  # refuses an image that is too small
+        if self.padding == "once":
+            margin = self.receptive_field // 2
+            x = F.pad(x, (margin, margin, margin, margin))
+        for layer in self.convolutions:
+            x = layer(x)
+            if self.padding != "same":
+                x = _crop(x, layer.margin)  # what saw the layer's own zeros
+        return x
+
+    def _initialise(self, init: str, init_std: float | None) -> None:
+        equal_widths = all(conv.out_channels == self.channels for conv in self.convolutions)
+        for conv in self.convolutions:
+            if init == "identity":
+                default = 0.0 if equal_widths else 0.01
+                identity_init_(conv, self.channels, default if init_std is None else init_std)
+                continue
+            if init == "normal":
+                nn.init.normal_(conv.weight, std=0.1 if init_std is None else init_std)
+            elif init == "kaiming":
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu" if conv.relu else "linear")
+            else:
+                nn.init.xavier_normal_(conv.weight)
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+
+
+def _crop(x: Tensor, margin: int) -> Tensor:
+    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check(
+    channels: int,
+    dilations: Sequence[int],
+    widths: Sequence[int],
+    init: str,
+    init_std: float | None,
+    padding: str,
+) -> None:
+    if not _is_count(channels):
+        raise ValueError(f"channels={channels!r} must be a whole number, 1 or more")
+    if len(dilations) != len(widths):
+        raise ValueError(
+            f"{len(dilations)} dilations {list(dilations)} but {len(widths)} widths "
+            f"{list(widths)}; give one of each for every 3x3 layer"
+        )
+    for name, values in (("dilations", dilations), ("widths", widths)):
+        if not all(_is_count(value) for value in values):
+            raise ValueError(f"{name}={list(values)} must all be whole numbers, 1 or more")
+    if init not in INITS:
+        raise ValueError(f"unknown init={init!r}; choose one of {', '.join(INITS)}")
+    if init_std is not None:
+        if init in ("kaiming", "xavier"):
+            raise ValueError(f"init_std={init_std} has no use with init={init!r}; leave it out")
+        if init_std < 0:
+            raise ValueError(f"init_std={init_std} must be 0 or more")
+    if padding not in PADDINGS:
+        raise ValueError(f"unknown padding={padding!r}; choose one of {', '.join(PADDINGS)}")

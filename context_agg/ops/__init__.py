@@ -1,0 +1,49 @@
+"""Every way to convolve, by name."""
+
+from functools import partial
+from typing import Protocol
+
+from torch import Tensor
+
+from context_agg.ops.arguments import prepare
+from context_agg.ops.function import Rule, conv_with
+from context_agg.ops.rules import BROKEN, MANUAL, MANUAL_TAPS, forward
+
+__all__ = ["CONV_OPS", "ConvOp", "Rule", "conv_with", "get_conv_op"]
+
+
+class ConvOp(Protocol):
+    """Same-size dilated convolution, then ReLU if asked for.
+
+    Shape: x (N, C, H, W), weight (K, C, k, k) with k odd, bias (K,) or None -> (N, K, H, W).
+    """
+
+    def __call__(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
+    ) -> Tensor: ...
+
+
+def conv_auto(
+    x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
+) -> Tensor:
+    """PyTorch's convolution with PyTorch's backward: the yardstick."""
+    return forward(*prepare(x, weight, bias, dilation), dilation, relu)
+
+
+CONV_OPS: dict[str, ConvOp] = {
+    "auto": conv_auto,  # PyTorch's forward and backward
+    "manual": partial(conv_with, MANUAL),  # ours: conv2d and matrix products
+    "manual_taps": partial(conv_with, MANUAL_TAPS),  # ours, tap by tap
+    "broken": partial(conv_with, BROKEN),  # a backward that forgets the dilation
+}
+
+
+def get_conv_op(name: str) -> ConvOp:
+    """The way to convolve of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in CONV_OPS:
+        raise ValueError(f"unknown backprop={name!r}; choose one of {', '.join(CONV_OPS)}")
+    return CONV_OPS[name]
