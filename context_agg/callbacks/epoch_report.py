@@ -1,0 +1,45 @@
+"""A line per epoch: it stays on the screen above the progress bar, and in a log file."""
+
+import time
+
+import lightning as L
+from torch import Tensor
+
+
+class EpochReport(L.Callback):
+    """Prints the scalars of every epoch and logs the mean training speed so far.
+
+    The speed, `train/images_per_second`, counts neither validation nor checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self._epoch_start = 0.0
+        self._epoch_seconds = 0.0
+        self._seconds = 0.0
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._epoch_start = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: object,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        self._images += len(batch[0])
+        self._epoch_seconds = time.perf_counter() - self._epoch_start
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._seconds += self._epoch_seconds
+        speed = self._images / self._seconds
+        pl_module.log("train/images_per_second", speed)
+        scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        pl_module.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
+            f"train loss {scalars['train/loss']:.4f} accuracy {scalars['train/accuracy']:.4f}  "
+            f"held-out loss {scalars['val/loss']:.4f} accuracy {scalars['val/accuracy']:.4f}  "
+            f"{speed:,.0f} images/s"
+        )

@@ -1,0 +1,1 @@
+"""Data sets: each is a function that returns an ImageData."""

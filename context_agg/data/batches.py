@@ -1,0 +1,71 @@
+"""Images in memory, batched by index: no work per image, no worker processes."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+Images = tuple[Tensor, Tensor]
+"""uint8 images (N, C, H, W) in 0..255, and targets: classes (N,) or dense labels (N, H, W)."""
+
+Augment = Callable[[Tensor, np.random.Generator], Tensor]
+"""A batch of images and a random generator -> the batch, changed."""
+
+
+class ImageDataset(Dataset[Images]):
+    """Images in memory; an index is that of a whole batch.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        target: classes (N,) or dense labels (N, H, W).
+        augment: changes a batch of training images, drawing from the generator it is given.
+    """
+
+    def __init__(self, images: Tensor, target: Tensor, augment: Augment | None = None) -> None:
+        self.images = images
+        self.target = target
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images:
+        index, generator = batch
+        images = self.images[index]
+        return (self.augment(images, generator) if self.augment else images), self.target[index]
+
+
+class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
+    """The batches of an epoch: indices, and a generator for what is drawn for the batch.
+
+    The order is a function of (seed, epoch) alone, each generator one of (seed, epoch, batch).
+
+    Args:
+        size: number of images.
+        batch_size: images in a batch; the last batch of an epoch may be smaller.
+        seed: of the order and the generators.
+        shuffle: whether the order is random.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, np.random.Generator]]:
+        # numpy mixes the numbers well; torch's CPU generator knows only 32 bits of a seed
+        epoch = np.random.default_rng((self.seed, self.epoch))
+        order = epoch.permutation(self.size) if self.shuffle else np.arange(self.size)
+        for number, index in enumerate(torch.split(torch.from_numpy(order), self.batch_size)):
+            yield index, np.random.default_rng((self.seed, self.epoch, number))

@@ -1,0 +1,99 @@
+"""MNIST and Fashion-MNIST: torchvision's, checked before they are read."""
+
+import os
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from torchvision import datasets
+
+from context_agg.data.augment import RandomShift
+from context_agg.data.batches import Images
+from context_agg.data.images import ImageData, stratified_split
+
+VALIDATION_IMAGES = 5000
+IMAGE_MAGIC = 2051  # bytes in three axes
+LABEL_MAGIC = 2049  # bytes in one
+
+
+def load_mnist(
+    *, name: str, root: str, batch_size: int, shift: int, held_out: str, seed: int
+) -> ImageData:
+    """70,000 grey images of 28x28 in ten classes.
+
+    The split is fixed and stratified: 55,000 to learn from, 5,000 for validation, 10,000 to test.
+
+    Args:
+        name: "MNIST" or "FashionMNIST".
+        root: holds NAME/raw/, torchvision's layout; what is missing is downloaded to it.
+        batch_size: images in a batch.
+        shift: how far training images are moved at random, in pixels.
+        held_out: "validation" or "test".
+        seed: of the order and the shifts of the training images.
+
+    Raises:
+        FileNotFoundError: if files are missing and cannot be downloaded.
+        ValueError: if a file is damaged, or for an unknown name.
+    """
+    if name not in ("MNIST", "FashionMNIST"):
+        raise ValueError(f"unknown name={name!r}; choose one of MNIST, FashionMNIST")
+    dataset = getattr(datasets, name)
+    folder = Path(root) / name / "raw"
+    files = [folder / Path(gz_name).stem for gz_name, _ in dataset.resources]
+    if missing := [file.name for file in files if not file.is_file()]:
+        _download(dataset, root, folder, missing)
+    for file in files:
+        _check_idx(file, IMAGE_MAGIC if "images" in file.name else LABEL_MAGIC)
+    rest, test = (_read(dataset(root, train=train)) for train in (True, False))
+    train, validation = stratified_split(*rest, VALIDATION_IMAGES)
+    return ImageData(
+        name,
+        train,
+        validation,
+        test,
+        num_classes=10,
+        batch_size=batch_size,
+        held_out=held_out,
+        seed=seed,
+        augment=RandomShift(shift),
+    )
+
+
+def _read(dataset: datasets.MNIST) -> Images:
+    return dataset.data[:, None], dataset.targets
+
+
+def _download(dataset: type[datasets.MNIST], root: str, folder: Path, missing: list[str]) -> None:
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    print(f"{', '.join(missing)} missing in {folder}: downloading")
+    try:
+        dataset(root, download=True)
+    except (RuntimeError, OSError) as error:
+        for path in created:
+            with suppress(OSError):  # not empty: what was downloaded whole is kept
+                path.rmdir()
+        raise FileNotFoundError(
+            f"{', '.join(missing)} missing in {folder}, and the download failed "
+            f"({str(error).splitlines()[-1]}). Put the files there, extracted or as .gz, or name "
+            "the folder that holds them with data.root=DIR or the environment variable "
+            "CONTEXT_AGG_DATA; or run without them: data=digits"
+        ) from error
+
+
+def _check_idx(file: Path, magic: int) -> None:
+    """Compares a file's header and size with what an idx file of its kind has."""
+    axes = 3 if magic == IMAGE_MAGIC else 1
+    header = np.fromfile(file, dtype=">i4", count=1 + axes).tolist()
+    way_out = "delete it and its .gz, and run again to download it"
+    if header[:1] != [magic]:
+        raise ValueError(
+            f"{file} starts with magic number {header[:1]}, not {magic}: it is no MNIST "
+            f"{'image' if axes == 3 else 'label'} file; {way_out}"
+        )
+    expected = 4 * len(header) + prod(header[1:])
+    size = os.path.getsize(file)
+    if len(header) != 1 + axes or size != expected:
+        raise ValueError(
+            f"{file} is damaged: {size:,} bytes where its header promises {expected:,}; {way_out}"
+        )

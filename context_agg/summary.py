@@ -1,0 +1,57 @@
+"""What a run is about to train and what came of it, in a few lines for a person."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from context_agg.context import ContextModule
+from context_agg.data.images import ImageData
+
+
+def describe_start(
+    model: str, network: nn.Module, data: ImageData, device: torch.device, output_dir: Path
+) -> str:
+    """Model, backprop, data, device and directory of a run, a line each."""
+    parts = {name: _count(part) for name, part in network.named_children()}
+    parameters = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
+    context = getattr(network, "context", None)
+    if isinstance(context, ContextModule):
+        dilations = " ".join(str(conv.dilation[0]) for conv in context.convolutions)
+        view = f"receptive field {context.receptive_field}x{context.receptive_field}"
+        backprop = context.convolutions[0].backprop
+        shape = f"dilations {dilations}, C = {context.channels}, {view}"
+    else:
+        shape, backprop = "no context module", "auto (there is no dilated convolution)"
+    in_channels, (height, width) = data.shapes["in_channels"], data.shapes["image_size"]
+    lines = {
+        "model": f"{model}: {shape}",
+        "parameters": f"{_count(network):,} ({parameters})",
+        "backprop": backprop,
+        "data": f"{data.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
+        f"out ({data.held_out_name}), {len(data.test):,} to test; {in_channels}x{height}x{width}, "
+        f"{data.num_classes} classes",
+        "device": _device_name(device),
+        "directory": str(output_dir),
+    }
+    return "\n".join(f"{name:<11}{line}" for name, line in lines.items())
+
+
+def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:
+    """The test result and where everything is."""
+    return (
+        f"test       accuracy {scores['test/accuracy']:.4f}, loss {scores['test/loss']:.4f} "
+        f"(best checkpoint; {scores['epochs']} epochs in {scores['seconds']:.0f} s)\n"
+        f"directory  {output_dir}"
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"

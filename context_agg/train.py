@@ -1,0 +1,67 @@
+"""Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import hydra
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig
+
+from context_agg.analysis.curves import plot_curves, read_curves
+from context_agg.data.images import ImageData
+from context_agg.learner import Learner
+from context_agg.summary import describe_end, describe_start
+
+
+def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
+    """Data and learner of one configuration."""
+    data: ImageData = instantiate(cfg.data)
+    network = instantiate(cfg.model, **data.shapes)
+    if cfg.compile:
+        network.compile()
+    optimizer = instantiate(cfg.optimizer, list(network.parameters()))
+    return data, Learner(network, optimizer, data.num_classes)
+
+
+def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
+    """Fits, then tests the best checkpoint; writes everything the run makes to output_dir."""
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, learner = build(cfg)
+    trainer: L.Trainer = instantiate(
+        cfg.trainer,
+        logger=TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False),
+        enable_progress_bar=sys.stderr.isatty(),
+        _convert_="all",
+    )
+    print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))
+    start = time.perf_counter()
+    trainer.fit(learner, data)
+    scores = {
+        "epochs": trainer.current_epoch,
+        "seconds": time.perf_counter() - start,
+        "final/accuracy": float(trainer.callback_metrics["val/accuracy"]),
+        "train/images_per_second": float(trainer.callback_metrics["train/images_per_second"]),
+    }
+    (tests,) = trainer.test(learner, data, ckpt_path="best", weights_only=True, verbose=False)
+    scores |= tests
+    figure = plot_curves(read_curves(output_dir), data.held_out_name)
+    figure.savefig(output_dir / "curves.png", dpi=100)
+    (output_dir / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n")
+    print(describe_end(scores, output_dir))
+    return scores
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """The command: trains in the run directory that Hydra has made."""
+    hydra_cfg = HydraConfig.get()
+    train(cfg, Path(hydra_cfg.runtime.output_dir), hydra_cfg.runtime.choices["model"])
+
+
+if __name__ == "__main__":
+    main()
