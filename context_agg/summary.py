@@ -19,9 +19,9 @@ def describe_start(
     context = getattr(network, "context", None)
     if isinstance(context, ContextModule):
         dilations = " ".join(str(conv.dilation[0]) for conv in context.convolutions)
-        view = f"receptive field {context.receptive_field}x{context.receptive_field}"
+        side = context.receptive_field
         backprop = context.convolutions[0].backprop
-        shape = f"dilations {dilations}, C = {context.channels}, {view}"
+        shape = f"dilations {dilations}, C = {context.channels}, receptive field {side}x{side}"
     else:
         shape, backprop = "no context module", "auto (there is no dilated convolution)"
     in_channels, (height, width) = data.shapes["in_channels"], data.shapes["image_size"]

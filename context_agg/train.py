@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import hydra
@@ -16,6 +17,12 @@ from context_agg.analysis.curves import plot_curves, read_curves
 from context_agg.data.images import ImageData
 from context_agg.learner import Learner
 from context_agg.summary import describe_end, describe_start
+
+CONF = Path(__file__).parents[1] / "conf"
+NOT_FOR_US = (
+    r".*does not have many workers",  # batches are picked out of tensors in memory
+    r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
+)
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
@@ -56,9 +63,11 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
     return scores
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> None:
     """The command: trains in the run directory that Hydra has made."""
+    for message in NOT_FOR_US:
+        warnings.filterwarnings("ignore", message)
     hydra_cfg = HydraConfig.get()
     train(cfg, Path(hydra_cfg.runtime.output_dir), hydra_cfg.runtime.choices["model"])
 

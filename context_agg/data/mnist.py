@@ -85,15 +85,14 @@ def _check_idx(file: Path, magic: int) -> None:
     """Compares a file's header and size with what an idx file of its kind has."""
     axes = 3 if magic == IMAGE_MAGIC else 1
     header = np.fromfile(file, dtype=">i4", count=1 + axes).tolist()
+    size = os.path.getsize(file)
     way_out = "delete it and its .gz, and run again to download it"
     if header[:1] != [magic]:
+        start = f"starts with magic number {header[0]}" if header else "is empty"
+        kind = "image" if magic == IMAGE_MAGIC else "label"
+        raise ValueError(f"{file} {start}, not {magic}: it is no MNIST {kind} file; {way_out}")
+    header_size = 4 * (1 + axes)
+    if size < header_size or size != header_size + prod(header[1:]):
         raise ValueError(
-            f"{file} starts with magic number {header[:1]}, not {magic}: it is no MNIST "
-            f"{'image' if axes == 3 else 'label'} file; {way_out}"
-        )
-    expected = 4 * len(header) + prod(header[1:])
-    size = os.path.getsize(file)
-    if len(header) != 1 + axes or size != expected:
-        raise ValueError(
-            f"{file} is damaged: {size:,} bytes where its header promises {expected:,}; {way_out}"
+            f"{file} is damaged: {size:,} bytes are not what its header promises; {way_out}"
         )
