@@ -1,21 +1,22 @@
 """Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
 
-import json
 import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import hydra
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from context_agg.analysis.curves import plot_curves, read_curves
+from context_agg.analysis.curves import save_curves
 from context_agg.data.images import ImageData
 from context_agg.learner import Learner
+from context_agg.run_directory import clear, finished_scores, write_scores
 from context_agg.summary import describe_end, describe_start
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -36,15 +37,22 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
 
 
 def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
-    """Fits, then tests the best checkpoint; writes everything the run makes to output_dir."""
+    """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
+
+    Where this very run has finished before, returns its scores; one that was cut off starts anew.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    if scores := finished_scores(output_dir, settings):
+        print(f"finished before: {output_dir}")
+        return scores
+    clear(output_dir)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, learner = build(cfg)
+    logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
     trainer: L.Trainer = instantiate(
-        cfg.trainer,
-        logger=TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False),
-        enable_progress_bar=sys.stderr.isatty(),
-        _convert_="all",
+        cfg.trainer, logger=logger, enable_progress_bar=sys.stderr.isatty(), _convert_="all"
     )
+    logger.log_hyperparams(settings)
     print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))
     start = time.perf_counter()
     trainer.fit(learner, data)
@@ -56,9 +64,8 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
     }
     (tests,) = trainer.test(learner, data, ckpt_path="best", weights_only=True, verbose=False)
     scores |= tests
-    figure = plot_curves(read_curves(output_dir), data.held_out_name)
-    figure.savefig(output_dir / "curves.png", dpi=100)
-    (output_dir / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n")
+    save_curves(output_dir, data.held_out_name)
+    write_scores(output_dir, scores)
     print(describe_end(scores, output_dir))
     return scores
 

@@ -40,3 +40,8 @@ def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def save_curves(run_dir: Path, held_out: str) -> None:
+    """Draws a run's curves from its event files into curves.png beside them."""
+    plot_curves(read_curves(run_dir), held_out).savefig(run_dir / "curves.png", dpi=100)
