@@ -8,6 +8,7 @@ from typing import Any
 
 import hydra
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -36,6 +37,13 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     return data, Learner(network, optimizer, data.num_classes)
 
 
+def choose_accelerator(name: str) -> str:
+    """Turns `auto` into CUDA or the CPU, never MPS: its convolutions have had wrong gradients."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
@@ -50,7 +58,11 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
     data, learner = build(cfg)
     logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
     trainer: L.Trainer = instantiate(
-        cfg.trainer, logger=logger, enable_progress_bar=sys.stderr.isatty(), _convert_="all"
+        cfg.trainer,
+        accelerator=choose_accelerator(cfg.trainer.accelerator),
+        logger=logger,
+        enable_progress_bar=sys.stderr.isatty(),
+        _convert_="all",
     )
     logger.log_hyperparams(settings)
     print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))

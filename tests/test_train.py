@@ -11,7 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 
-from context_agg.train import train
+from context_agg.train import choose_accelerator, train
 from tests.config import compose_config
 
 TINY = [
@@ -152,12 +152,22 @@ def test_a_compiled_network_trains_to_the_same_and_its_checkpoint_fits_the_plain
         assert_close(compiled[name], weight, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize(("cuda", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_cuda_where_there_is_one_else_the_cpu(
+    cuda: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_accelerator(compose_config().trainer.accelerator) == device
+    assert choose_accelerator("cpu") == "cpu"
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_training_on_cuda_agrees_with_the_cpu(tmp_path: Path) -> None:
     double = ("trainer.precision=64-true",)
     run(tmp_path / "cpu", *double)
-    run(tmp_path / "cuda", *double, "trainer.accelerator=gpu")
+    run(tmp_path / "cuda", *double, "trainer.accelerator=cuda")
     on_cpu, on_cuda = weights(tmp_path / "cpu"), weights(tmp_path / "cuda")
     for name, weight in on_cpu.items():
         assert_close(on_cuda[name].cpu(), weight, rtol=1e-7, atol=1e-7)

@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SCALARS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+LINES = ("-", "--", ":", "-.")
 
 
 def read_curves(run_dir: Path) -> dict[str, list[float]]:
@@ -39,6 +41,36 @@ def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
     for axes in panels[1]:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
+    """Held-out cost and accuracy by epoch: per variant the mean over its runs, and their range.
+
+    Runs of different length are drawn up to the shortest of their variant. The variants are told
+    apart by colour, in the palette of Okabe and Ito, and by the style of the line.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, quantity, label in zip(
+        panels, ("loss", "accuracy"), ("cost", "accuracy"), strict=True
+    ):
+        for number, (variant, runs) in enumerate(variants.items()):
+            by_epoch = list(zip(*(run[f"val/{quantity}"] for run in runs), strict=False))
+            epochs = range(1, len(by_epoch) + 1)
+            style = {
+                "color": COLORS[number % len(COLORS)],
+                "linestyle": LINES[number // 2 % len(LINES)],
+            }
+            means = [sum(values) / len(values) for values in by_epoch]
+            axes.plot(epochs, means, label=variant, **style)
+            low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
+            axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        axes.set(title=f"held-out {label}", xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    panels[0].set_yscale("log")
+    panels[1].legend(loc="lower right", fontsize="small")
     return figure
 
 

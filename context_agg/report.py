@@ -1,0 +1,103 @@
+"""Compare runs: `python -m context_agg.report DIR` reads any folder of runs.
+
+Writes report.md, report.csv (mean and spread over seeds of every variant) and report.png (held-out
+cost and accuracy by epoch) into DIR, and prints the table.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from context_agg.analysis.curves import plot_bands, read_curves
+from context_agg.run_directory import METRICS
+
+COLUMNS = ("test/loss", "test/accuracy", "final/accuracy", "seconds")
+
+
+def find_runs(folder: Path) -> dict[str, list[Path]]:
+    """The finished runs below a folder, by variant: their path in it without the seed.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    variants: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob(METRICS)):
+        run_dir = file.parent
+        path = run_dir.relative_to(folder)
+        variant = path.parent if path.name.startswith("seed-") else path
+        variants.setdefault(str(variant), []).append(run_dir)
+    if not variants:
+        raise FileNotFoundError(f"no finished run ({METRICS}) below {folder}")
+    return variants
+
+
+def summarise(variants: dict[str, list[Path]]) -> list[dict[str, str | float]]:
+    """A row per variant: its runs, and of each column the mean and the spread over them.
+
+    The spread is the sample standard deviation; of a single run it is NaN.
+    """
+    rows = []
+    for variant, run_dirs in variants.items():
+        runs = [json.loads((run_dir / METRICS).read_text()) for run_dir in run_dirs]
+        row: dict[str, str | float] = {"variant": variant, "runs": len(runs)}
+        for column in COLUMNS:
+            values = [run[column] for run in runs]
+            row[column] = statistics.fmean(values)
+            row[f"{column} spread"] = statistics.stdev(values) if len(values) > 1 else float("nan")
+        rows.append(row)
+    return rows
+
+
+def as_markdown(rows: list[dict[str, str | float]]) -> str:
+    """The rows as a table, `mean ± spread`."""
+    lines = [f"| variant | runs | {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * 5]
+    for row in rows:
+        cells = []
+        for column in COLUMNS:
+            digits = 1 if column == "seconds" else 4
+            mean, spread = row[column], row[f"{column} spread"]
+            cells.append(
+                f"{mean:.{digits}f} ± {spread:.{digits}f}"
+                if spread == spread
+                else f"{mean:.{digits}f}"
+            )
+        lines.append(f"| {row['variant']} | {row['runs']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_report(folder: Path) -> str:
+    """Writes report.md, report.csv and report.png into the folder; returns the table."""
+    variants = find_runs(folder)
+    rows = summarise(variants)
+    table = as_markdown(rows)
+    (folder / "report.md").write_text(table)
+    with (folder / "report.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    curves = {
+        variant: [read_curves(run_dir) for run_dir in run_dirs]
+        for variant, run_dirs in variants.items()
+    }
+    plot_bands(curves).savefig(folder / "report.png", dpi=100)
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="context_agg.report", description=__doc__)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="holds runs, at any depth")
+    folder = parser.parse_args(arguments).folder
+    try:
+        print(write_report(folder), end="")
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    print(f"written to {folder}: report.md, report.csv, report.png")
+
+
+if __name__ == "__main__":
+    main()

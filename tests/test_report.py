@@ -1,0 +1,92 @@
+"""The table and figure over a folder of runs."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from context_agg.analysis.curves import plot_bands, plot_curves, read_curves
+from context_agg.report import find_runs, main, write_report
+
+ACCURACY = {"auto": [0.9, 0.95, 0.97], "broken": [0.5]}
+
+
+def write_runs(folder: Path) -> None:
+    for variant, accuracies in ACCURACY.items():
+        for seed, accuracy in enumerate(accuracies):
+            run_dir = folder / f"backprop-{variant}" / f"seed-{seed}"
+            with SummaryWriter(str(run_dir)) as writer:
+                for epoch in range(4):
+                    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
+                        writer.add_scalar(tag, seed + 0.1 * epoch, 7 * epoch)
+            scores = {"test/loss": 1 - accuracy, "test/accuracy": accuracy}
+            scores |= {"final/accuracy": accuracy / 2, "seconds": 10.0 + seed, "epochs": 4}
+            (run_dir / "metrics.json").write_text(json.dumps(scores))
+    (folder / "backprop-auto" / "seed-9").mkdir()  # cut off: no metrics.json
+
+
+def test_runs_are_grouped_by_what_varies_without_the_seed(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    variants = find_runs(tmp_path)
+    assert {name: len(runs) for name, runs in variants.items()} == {
+        "backprop-auto": 3,
+        "backprop-broken": 1,
+    }
+
+
+def test_mean_and_spread_are_those_of_numpy(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    table = write_report(tmp_path)
+    with (tmp_path / "report.csv").open() as file:
+        auto, broken = csv.DictReader(file)
+    values = ACCURACY["auto"]
+    assert float(auto["test/accuracy"]) == pytest.approx(np.mean(values))
+    assert float(auto["test/accuracy spread"]) == pytest.approx(np.std(values, ddof=1))
+    assert (auto["runs"], broken["runs"]) == ("3", "1")
+    assert broken["test/accuracy spread"] == "nan"
+    assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in table
+    assert "| 0.5000 |" in table
+    assert (tmp_path / "report.md").read_text() == table
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_shows_mean_and_range_of_every_variant(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    runs = {name: [read_curves(run) for run in dirs] for name, dirs in find_runs(tmp_path).items()}
+    loss, _ = plot_bands(runs).axes
+    auto, broken = loss.get_lines()
+    np.testing.assert_allclose(auto.get_ydata(), [1.0, 1.1, 1.2, 1.3], rtol=1e-6)
+    np.testing.assert_allclose(broken.get_ydata(), [0.0, 0.1, 0.2, 0.3], atol=1e-6)
+    band = np.asarray(loss.collections[0].get_paths()[0].vertices)
+    assert band[:, 1].min() == pytest.approx(0)
+    assert band[:, 1].max() == pytest.approx(2.3)
+
+
+def test_the_four_panels_show_what_was_logged(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    curves = read_curves(tmp_path / "backprop-auto" / "seed-1")
+    panels = plot_curves(curves, "validation").axes
+    titles = [axes.get_title() for axes in panels]
+    assert titles == [
+        f"{quantity}, {stage}"
+        for quantity in ("cost", "accuracy")
+        for stage in ("training", "held-out (validation)")
+    ]
+    for axes in panels:
+        (line,) = axes.get_lines()
+        assert list(line.get_xdata()) == [1, 2, 3, 4]
+        np.testing.assert_allclose(line.get_ydata(), [1.0, 1.1, 1.2, 1.3], rtol=1e-6)
+
+
+def test_a_folder_without_runs_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main([str(tmp_path)])
+    assert "no finished run" in str(error.value)
+    with pytest.raises(FileNotFoundError, match="no train/accuracy, train/loss"):
+        read_curves(tmp_path)
+    assert list(tmp_path.iterdir()) == []
