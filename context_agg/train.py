@@ -61,7 +61,7 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
         cfg.trainer,
         accelerator=choose_accelerator(cfg.trainer.accelerator),
         logger=logger,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stdout.isatty(),
         _convert_="all",
     )
     logger.log_hyperparams(settings)
@@ -88,7 +88,10 @@ def main(cfg: DictConfig) -> None:
     for message in NOT_FOR_US:
         warnings.filterwarnings("ignore", message)
     hydra_cfg = HydraConfig.get()
-    train(cfg, Path(hydra_cfg.runtime.output_dir), hydra_cfg.runtime.choices["model"])
+    output_dir = Path(hydra_cfg.runtime.output_dir)
+    if output_dir.is_relative_to(Path.cwd()):
+        output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
+    train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
 
 
 if __name__ == "__main__":
