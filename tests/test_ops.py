@@ -255,7 +255,8 @@ def test_only_the_gradients_asked_for_are_computed(
 
 def test_the_output_is_kept_only_where_it_holds_the_relu_mask() -> None:
     for relu in (False, True):
-        node: Any = get_conv_op("manual")(*operands(), 2, relu).grad_fn
+        y = get_conv_op("manual")(*operands(), 2, relu)
+        node: Any = y.grad_fn
         assert (node.saved_tensors[2] is not None) == relu
 
 
