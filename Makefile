@@ -29,10 +29,9 @@ install: $(VENV)/installed-dev ## the package and the development tools into .ve
 run: $(VENV)/installed ## the main job: the basic module with the hand-written backward on the digits
 	$(BIN)/python -m context_agg.train model=basic backprop=manual $(ARGS)
 
-sweep: $(VENV)/installed ## auto, manual and broken over three seeds, several runs at once, and a table
-	$(BIN)/python -m context_agg.train -m backprop=auto,manual,broken seed=0,1,2 \
-	hydra/launcher=joblib $(ARGS)
-	$(BIN)/python -m context_agg.report outputs/sweep
+sweep: $(VENV)/installed ## auto, manual, broken x two initialisations x three seeds, and a table; DATA=mnist MODEL=large
+	$(BIN)/python -m context_agg.train -m backprop=auto,manual,broken model.init=identity,normal \
+	seed=0,1,2 hydra/launcher=joblib $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(ARGS)
 
 test: $(VENV)/installed-dev ## the test suite, without what is slow
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

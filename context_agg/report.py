@@ -1,7 +1,7 @@
 """Compare runs: `python -m context_agg.report DIR` reads any folder of runs.
 
-Writes report.md, report.csv (mean and spread over seeds of every variant) and report.png (held-out
-cost and accuracy by epoch) into DIR, and prints the table.
+Writes report.md, report.csv (mean and spread over seeds of every variant), runs.csv (a row per run)
+and report.png (held-out cost and accuracy by epoch) into DIR, and prints the table.
 """
 
 import argparse
@@ -9,12 +9,13 @@ import csv
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from context_agg.analysis.curves import plot_bands, read_curves
 from context_agg.run_directory import METRICS
 
+FILES = ("report.md", "report.csv", "runs.csv", "report.png")
 COLUMNS = ("test/loss", "test/accuracy", "final/accuracy", "seconds")
 
 
@@ -69,16 +70,29 @@ def as_markdown(rows: list[dict[str, str | float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_csv(file: Path, rows: Sequence[Mapping[str, str | float]]) -> None:
+    """Rows under the names of the first row's columns."""
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def write_report(folder: Path) -> str:
-    """Writes report.md, report.csv and report.png into the folder; returns the table."""
+    """Writes report.md, report.csv, runs.csv and report.png into the folder; returns the table."""
     variants = find_runs(folder)
     rows = summarise(variants)
     table = as_markdown(rows)
     (folder / "report.md").write_text(table)
-    with (folder / "report.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "report.csv", rows)
+    write_csv(
+        folder / "runs.csv",
+        [
+            {"run": str(run_dir.relative_to(folder))} | json.loads((run_dir / METRICS).read_text())
+            for run_dirs in variants.values()
+            for run_dir in run_dirs
+        ],
+    )
     curves = {
         variant: [read_curves(run_dir) for run_dir in run_dirs]
         for variant, run_dirs in variants.items()
@@ -96,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(write_report(folder), end="")
     except FileNotFoundError as error:
         sys.exit(str(error))
-    print(f"written to {folder}: report.md, report.csv, report.png")
+    print(f"written to {folder}: {', '.join(FILES)}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,26 @@
-"""A run's directory: whether it holds a finished run, and what a run leaves in it."""
+"""A run's directory: what stands in it, when it begins, and when it is complete."""
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import DictConfig, OmegaConf
 
+from context_agg.data.images import DataSpec
+
+SETTINGS = ".hydra/config.yaml"
+DATA_SPEC = "data.json"
 METRICS = "metrics.json"
-SETTINGS = "hparams.yaml"  # the resolved configuration, written by Lightning's TensorBoardLogger
+BEST = "checkpoints/best.ckpt"
+LOG = "train.log"  # what a run prints when several run side by side
 
 
-def finished_scores(run_dir: Path, settings: Mapping[str, Any]) -> dict[str, float] | None:
+def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
     """The scores of the run that has finished there, or None if there is none.
 
     Raises:
@@ -21,9 +28,17 @@ def finished_scores(run_dir: Path, settings: Mapping[str, Any]) -> dict[str, flo
     """
     if not (run_dir / METRICS).is_file():
         return None
-    ran = yaml.safe_load((run_dir / SETTINGS).read_text())
+    ran, settings = (
+        dict(_leaves(OmegaConf.to_container(config)))
+        for config in (OmegaConf.load(run_dir / SETTINGS), cfg)
+    )
     if ran != settings:
-        changed = sorted(key for key in {*ran, *settings} if ran.get(key) != settings.get(key))
+        absent = object()
+        changed = sorted(
+            key
+            for key in ran.keys() | settings.keys()
+            if ran.get(key, absent) != settings.get(key, absent)
+        )
         raise FileExistsError(
             f"{run_dir} holds a finished run with other settings of {', '.join(changed)}; delete "
             "it, or name another place with hydra.sweep.dir=DIR (hydra.run.dir=DIR without -m)"
@@ -32,12 +47,24 @@ def finished_scores(run_dir: Path, settings: Mapping[str, Any]) -> dict[str, flo
     return scores
 
 
-def clear(run_dir: Path) -> None:
-    """Removes what a run that was cut off has left; files of others stay."""
+def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
+    """Removes what a run that was cut off has left, and writes down what this one is."""
     shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
-    for pattern in ("events.out.tfevents.*", SETTINGS, "curves.png"):
+    for pattern in ("events.out.tfevents.*", "hparams.yaml", "curves.png"):
         for file in run_dir.glob(pattern):
             file.unlink()
+    (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, run_dir / SETTINGS)
+    (run_dir / DATA_SPEC).write_text(json.dumps(asdict(spec), indent=2) + "\n")
+
+
+def forget(run_dir: Path) -> None:
+    """Removes the directory of a run that was refused, with parents that are then empty."""
+    if (run_dir / SETTINGS).is_file():
+        return  # a run began there: this one, or an earlier one
+    (run_dir / LOG).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: files of others stay
+        os.removedirs(os.path.relpath(run_dir))  # relative: never the working directory itself
 
 
 def write_scores(run_dir: Path, scores: Mapping[str, float]) -> None:
@@ -45,3 +72,12 @@ def write_scores(run_dir: Path, scores: Mapping[str, float]) -> None:
     part = run_dir / f"{METRICS}.part"
     part.write_text(json.dumps(scores, indent=2) + "\n")
     os.replace(part, run_dir / METRICS)
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"model": {"channels": 2}}` -> ("model.channels", 2)."""
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from _leaves(value, f"{key}.{name}" if key else name)

@@ -24,14 +24,15 @@ def describe_start(
         shape = f"dilations {dilations}, C = {context.channels}, receptive field {side}x{side}"
     else:
         shape, backprop = "no context module", "auto (there is no dilated convolution)"
-    in_channels, (height, width) = data.shapes["in_channels"], data.shapes["image_size"]
+    spec = data.spec
+    height, width = spec.image_size
     lines = {
         "model": f"{model}: {shape}",
         "parameters": f"{_count(network):,} ({parameters})",
         "backprop": backprop,
-        "data": f"{data.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
-        f"out ({data.held_out_name}), {len(data.test):,} to test; {in_channels}x{height}x{width}, "
-        f"{data.num_classes} classes",
+        "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
+        f"out ({data.held_out_name}), {len(data.test):,} to test; "
+        f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
         "device": _device_name(device),
         "directory": str(output_dir),
     }

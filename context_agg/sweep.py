@@ -1,33 +1,111 @@
-"""Names the run directories of a sweep after what varies in it."""
+"""The manners of a sweep (`python -m context_agg.train -m ...`), as a callback of Hydra.
 
+Directories are named after the overrides, each run writes what it prints into a log of its own, a
+run that fails does not stop the others, and a table ends it all.
+"""
+
+import os
 import re
-from typing import Any
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from context_agg.report import FILES, write_report
+from context_agg.run_directory import LOG, METRICS, forget
+
+FAILURES = "failures.txt"  # a line per failed run: all jobs append to it, the end reads it
+
+
+def file_name(overrides: str) -> str:
+    """`backprop=auto,model.init=normal` -> `backprop-auto_model.init-normal`: no `=`, `,`, `/`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", overrides.replace(",", "_")).strip("-")
 
 
 def run_name(varied: str, seed: int) -> str:
-    """`backprop=auto,model.init=normal` and 0 -> `backprop-auto,...` as a path without `=` or `,`.
-
-    The result is "what-varies/seed-0", or "seed-0" where nothing but the seed does.
-    """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", varied.replace(",", "_")).strip("-")
+    """The path of a run in its sweep: "what-varies/seed-0", or "seed-0" if only the seed varies."""
+    name = file_name(varied)
     return f"{name}/seed-{seed}" if name else f"seed-{seed}"
 
 
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-class NameRuns(Callback):
-    """Keeps what is the same for all runs of a sweep out of the names of their directories."""
+class Sweep(Callback):
+    """Names, separates, survives and reports the runs of a sweep; single runs only clean up."""
+
+    def __init__(self) -> None:
+        self._terminal: TextIO = sys.stdout
+        self._finished_before = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        constant = [o.key_or_group for o in overrides if not o.is_sweep_override()]
+        """Names the sweep after what is the same for all its runs, a run after what varies."""
+        given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        last = {override.key_or_group: override for override in given}  # Hydra takes the last too
+        constant = {key: o for key, o in last.items() if not o.is_sweep_override()}
+        names = sorted(str(o.input_line).lstrip("+") for o in constant.values())
+        names = [name for name in names if not name.startswith("seed=")]
+        # Each run composes its configuration from these overrides and its own.
+        overrides = config.hydra.overrides.hydra
+        if names and not any(line.startswith("hydra.sweep.dir=") for line in overrides):
+            config.hydra.sweep.dir = f"{config.hydra.sweep.dir}_{file_name(','.join(names))}"
+            overrides.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         excluded = ",".join(dict.fromkeys(["seed", *constant]))
-        # Each job composes its configuration from these overrides and its own.
-        config.hydra.overrides.hydra.append(
-            f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"
-        )
+        overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
+        (Path(config.hydra.sweep.dir) / FAILURES).unlink(missing_ok=True)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keeps the lines of runs that stand side by side apart."""
+        if config.hydra.mode is RunMode.MULTIRUN:
+            run_dir = Path(config.hydra.runtime.output_dir)
+            self._finished_before = (run_dir / METRICS).is_file()
+            log = Path(os.devnull) if self._finished_before else run_dir / LOG
+            self._terminal, sys.stdout = sys.stdout, log.open("w", buffering=1)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Says what came of a run; notes a failure, so that the others go on."""
+        run_dir = Path(config.hydra.runtime.output_dir)
+        if config.hydra.mode is not RunMode.MULTIRUN:
+            if job_return.status is JobStatus.FAILED:
+                forget(run_dir)
+            return
+        sys.stdout.close()
+        sys.stdout = self._terminal
+        sweep_dir = Path(config.hydra.sweep.dir)
+        name = run_dir.relative_to(sweep_dir.absolute())
+        try:
+            scores = job_return.return_value
+        except Exception as error:
+            if not isinstance(error, CompactHydraException):
+                traceback.print_exception(error)
+            message = " ".join(str(error).split()) or type(error).__name__
+            with (sweep_dir / FAILURES).open("a") as file:
+                file.write(f"{name}: {message}\n")
+            print(f"{name}  failed: {message}", flush=True)
+            job_return.status, job_return.return_value = JobStatus.COMPLETED, None
+        else:
+            print(
+                f"{name}  test accuracy {scores['test/accuracy']:.4f}, loss "
+                f"{scores['test/loss']:.4f}; {scores['epochs']} epochs in {scores['seconds']:.0f} s"
+                f"{' (finished before)' * self._finished_before}",
+                flush=True,
+            )
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """The table of all finished runs in the sweep's directory; then the names of the failed."""
+        sweep_dir = Path(config.hydra.sweep.dir)
+        if any(sweep_dir.rglob(METRICS)):
+            print(f"\n{write_report(sweep_dir)}written to {sweep_dir}: {', '.join(FILES)}")
+        if (sweep_dir / FAILURES).is_file():
+            failures = sorted((sweep_dir / FAILURES).read_text().splitlines())
+            for failure in failures:
+                forget(sweep_dir / failure.partition(":")[0])
+            lines = "\n  ".join(failures)
+            raise SystemExit(f"{len(failures)} failed (call again to repeat them):\n  {lines}")

@@ -2,7 +2,6 @@
 
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +14,59 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.analysis.curves import save_curves
+from context_agg.command_line import CONF, CONFIG_NAME, check_command_line
 from context_agg.data.images import ImageData
+from context_agg.errors import one_message
 from context_agg.learner import Learner
-from context_agg.run_directory import clear, finished_scores, write_scores
+from context_agg.quiet import quiet
+from context_agg.run_directory import begin, finished_scores, write_scores
 from context_agg.summary import describe_end, describe_start
-
-CONF = Path(__file__).parents[1] / "conf"
-NOT_FOR_US = (
-    r".*does not have many workers",  # batches are picked out of tensors in memory
-    r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
-)
+from context_agg.values import check_values
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     """Data and learner of one configuration."""
     data: ImageData = instantiate(cfg.data)
-    network = instantiate(cfg.model, **data.shapes)
+    network = instantiate(cfg.model, **data.spec.shapes)
     if cfg.compile:
         network.compile()
     optimizer = instantiate(cfg.optimizer, list(network.parameters()))
-    return data, Learner(network, optimizer, data.num_classes)
+    return data, Learner(network, optimizer, len(data.spec.classes))
 
 
-def choose_accelerator(name: str) -> str:
-    """Turns `auto` into CUDA or the CPU, never MPS: its convolutions have had wrong gradients."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
+    """The trainer, on CUDA or the CPU.
+
+    `auto` never is MPS: its convolutions have had wrong gradients.
+    """
+    accelerator = cfg.trainer.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    options |= {"accelerator": accelerator, "enable_progress_bar": sys.stdout.isatty()}
+    trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
+    return trainer
 
 
 def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
     Where this very run has finished before, returns its scores; one that was cut off starts anew.
+
+    Raises:
+        UserError: for a value that names no run; nothing has been written then.
     """
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    if scores := finished_scores(output_dir, settings):
-        print(f"finished before: {output_dir}")
-        return scores
-    clear(output_dir)
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data, learner = build(cfg)
-    logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
-    trainer: L.Trainer = instantiate(
-        cfg.trainer,
-        accelerator=choose_accelerator(cfg.trainer.accelerator),
-        logger=logger,
-        enable_progress_bar=sys.stdout.isatty(),
-        _convert_="all",
-    )
-    logger.log_hyperparams(settings)
+    with one_message():
+        check_values(cfg)
+        if scores := finished_scores(output_dir, cfg):
+            print(f"finished before: {output_dir}")
+            return scores
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+        data, learner = build(cfg)
+        logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
+        callbacks = list(instantiate(cfg.callbacks).values())
+        trainer = build_trainer(cfg, logger=logger, callbacks=callbacks)
+    begin(output_dir, cfg, data.spec)
+    logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))
     start = time.perf_counter()
     trainer.fit(learner, data)
@@ -82,16 +84,21 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
     return scores
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-def main(cfg: DictConfig) -> None:
-    """The command: trains in the run directory that Hydra has made."""
-    for message in NOT_FOR_US:
-        warnings.filterwarnings("ignore", message)
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Trains in the run directory that Hydra has made."""
+    quiet()
     hydra_cfg = HydraConfig.get()
     output_dir = Path(hydra_cfg.runtime.output_dir)
     if output_dir.is_relative_to(Path.cwd()):
         output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
-    train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+    return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+
+
+def main() -> None:
+    """The command."""
+    check_command_line(sys.argv[1:])
+    run()
 
 
 if __name__ == "__main__":

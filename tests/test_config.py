@@ -41,7 +41,7 @@ def test_every_data_set_and_optimizer_builds(data: str, optimizer: str, tmp_path
         overrides.append(f"data.root={tmp_path}")
     cfg = compose_config(*overrides)
     images, learner = build(cfg)
-    assert images.shapes == IMAGE
+    assert images.spec.shapes == IMAGE
     optimized = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(parameter) for parameter in learner.network.parameters()}
 

@@ -41,7 +41,7 @@ def test_digits_are_all_there_once_in_mnist_format() -> None:
     data = load_digits(**OPTIONS)
     parts = (data.train, data.held_out, data.test)
     assert [len(part) for part in parts] == [1257, 180, 360]
-    assert data.shapes == {
+    assert data.spec.shapes == {
         "in_channels": 1,
         "image_size": (28, 28),
         "num_classes": 10,

@@ -4,37 +4,72 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
+from omegaconf import DictConfig, OmegaConf
 
-from context_agg.run_directory import clear, finished_scores, write_scores
+from context_agg.data.images import DataSpec
+from context_agg.run_directory import begin, finished_scores, forget, write_scores
 
-SETTINGS = {"seed": 0, "backprop": "manual", "trainer": {"max_epochs": 2}}
+SETTINGS = {"seed": 0, "backprop": "manual", "trainer": {"max_epochs": 2}, "model": "${seed}"}
+SPEC = DataSpec("digits", 1, (28, 28), tuple("0123456789"))
+
+
+def settings(**changes: object) -> DictConfig:
+    return OmegaConf.create({**SETTINGS, **changes})
 
 
 def finished_run(run_dir: Path) -> None:
-    (run_dir / "hparams.yaml").write_text(yaml.safe_dump(SETTINGS))
+    begin(run_dir, settings(), SPEC)
     write_scores(run_dir, {"test/accuracy": 0.5})
 
 
+def names(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
 def test_a_finished_run_gives_its_scores_back(tmp_path: Path) -> None:
-    assert finished_scores(tmp_path, SETTINGS) is None
+    assert finished_scores(tmp_path, settings()) is None
     finished_run(tmp_path)
-    assert finished_scores(tmp_path, SETTINGS) == {"test/accuracy": 0.5}
-    assert {file.name for file in tmp_path.iterdir()} == {"hparams.yaml", "metrics.json"}
+    assert finished_scores(tmp_path, settings()) == {"test/accuracy": 0.5}
+    assert names(tmp_path) == {".hydra/config.yaml", "data.json", "metrics.json"}
 
 
 def test_a_finished_run_with_other_settings_is_neither_used_nor_overwritten(
     tmp_path: Path,
 ) -> None:
     finished_run(tmp_path)
-    with pytest.raises(FileExistsError, match=r"other settings of seed, trainer; delete it"):
-        finished_scores(tmp_path, {**SETTINGS, "seed": 1, "trainer": {"max_epochs": 3}})
+    with pytest.raises(FileExistsError, match=r"other settings of seed, trainer.max_epochs; del"):
+        finished_scores(tmp_path, settings(seed=1, trainer={"max_epochs": 3}))
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"test/accuracy": 0.5}
+    assert finished_scores(tmp_path, settings()) is not None
 
 
-def test_clear_removes_what_a_cut_off_run_left_and_nothing_else(tmp_path: Path) -> None:
+def test_a_key_that_one_of_them_lacks_counts_as_a_difference(tmp_path: Path) -> None:
+    finished_run(tmp_path)
+    with pytest.raises(FileExistsError, match="settings of compile;"):
+        finished_scores(tmp_path, settings(compile=None))
+
+
+def test_begin_removes_what_a_cut_off_run_left_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for name in ("checkpoints/last.ckpt", "events.out.tfevents.1.host", "hparams.yaml", "mine.txt"):
         (tmp_path / name).write_text("x")
-    clear(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    begin(tmp_path, settings(), SPEC)
+    assert names(tmp_path) == {"mine.txt", ".hydra/config.yaml", "data.json"}
+
+
+def test_forget_removes_the_empty_directory_of_a_refused_run_but_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = tmp_path / "outputs" / "single" / "now"
+    refused.mkdir(parents=True)
+    (refused / "train.log").touch()
+    forget(refused)
+    assert list(tmp_path.iterdir()) == []
+    refused.mkdir(parents=True)
+    (refused / "mine.txt").touch()
+    forget(refused)
+    assert names(tmp_path) == {"outputs/single/now/mine.txt"}
+    finished_run(refused)
+    forget(refused)
+    assert (refused / "metrics.json").is_file()

@@ -1,5 +1,6 @@
-"""A sweep's run directories are named after what varies in it."""
+"""A sweep names, separates, survives and reports its runs."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from context_agg.sweep import run_name
+from context_agg.train import main
 from tests.test_train import TINY
+
+SWEEP = [*TINY, "trainer.max_epochs=1", "hydra.sweep.dir=here"]
 
 
 @pytest.mark.parametrize(
@@ -26,35 +30,125 @@ def test_names_hold_no_characters_that_hydra_or_a_shell_would_trip_over(
     assert run_name(varied, seed) == name
 
 
-def test_a_sweep_makes_stable_directories_and_does_not_repeat_finished_runs(
-    tmp_path: Path,
-) -> None:
-    def sweep(*overrides: str) -> subprocess.CompletedProcess[str]:
-        options = [*TINY, "trainer.max_epochs=1", "backprop=auto,broken", "seed=0,1"]
-        return subprocess.run(
-            [sys.executable, "-m", "context_agg.train", "-m", *options, *overrides],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+def sweep(*overrides: str) -> int | str | None:
+    """Calls the command in this process; returns its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", "-m", *overrides])
+        try:
+            main()
+        except SystemExit as exit_:
+            return exit_.code
+    return 0
 
-    first = sweep()
-    assert first.returncode == 0, first.stderr
-    runs = {
-        str(file.parent.relative_to(tmp_path / "outputs" / "sweep"))
-        for file in tmp_path.rglob("metrics.json")
+
+def runs(folder: Path) -> dict[str, int]:
+    """When each finished run below the folder finished."""
+    files = sorted(folder.rglob("metrics.json"))
+    return {str(file.parent.relative_to(folder)): file.stat().st_mtime_ns for file in files}
+
+
+def test_a_sweep_makes_stable_directories_and_does_not_repeat_finished_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [*SWEEP, "backprop=auto,broken", "seed=0,1"]
+    assert sweep(*options) == 0
+    first = runs(tmp_path / "here")
+    assert list(first) == [f"backprop-{b}/seed-{s}" for b in ("auto", "broken") for s in (0, 1)]
+    printed = capsys.readouterr().out
+    assert "| backprop-auto | 2 |" in printed
+    assert "epoch 1/1" not in printed  # that stands in the runs' own logs
+    cut_off = tmp_path / "here" / "backprop-auto" / "seed-1"
+    assert "epoch 1/1" in (cut_off / "train.log").read_text()
+    (cut_off / "metrics.json").unlink()
+    assert sweep(*options) == 0
+    assert capsys.readouterr().out.count("(finished before)") == 3
+    again = runs(tmp_path / "here")
+    assert {run for run in again if again[run] != first[run]} == {"backprop-auto/seed-1"}
+    assert len(list(cut_off.glob("events.out.tfevents.*"))) == 2  # of fit and of test
+    other = sweep(*options, "optimizer.lr=0.01")
+    assert isinstance(other, str)
+    assert other.count("other settings of optimizer.lr") == 4
+    assert runs(tmp_path / "here") == again
+
+
+def test_a_sweep_is_named_after_what_is_the_same_for_all_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("context_agg.train.train", pretend)
+    assert sweep("seed=0,1", "model=large", "backprop=auto") == 0
+    assert sweep("backprop=auto", "seed=0,1,2", "model=large", "seed=7") == 0
+    assert sweep("seed=0,1", "backprop=auto,manual") == 0
+    folders = {str(file.parent.parent) for file in Path("outputs").rglob("seed-*/train.log")}
+    assert folders == {
+        "outputs/sweep_backprop-auto_model-large",
+        "outputs/sweep/backprop-auto",
+        "outputs/sweep/backprop-manual",
     }
-    assert runs == {f"backprop-{b}/seed-{s}" for b in ("auto", "broken") for s in (0, 1)}
-    times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("metrics.json")}
-    cut_off = min(times)
-    cut_off.unlink()
-    second = sweep()
-    assert second.stdout.count("finished before") == 3
-    again = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("metrics.json")}
-    assert {file for file in again if again[file] != times[file]} == {cut_off}
-    assert len(list(cut_off.parent.glob("events.out.tfevents.*"))) == 2  # of fit and of test
-    other = sweep("optimizer.lr=0.01")
-    assert other.returncode != 0
-    assert "other settings of optimizer" in other.stderr
+    runs_of_large = Path("outputs/sweep_backprop-auto_model-large").glob("seed-*")
+    assert sorted(run_dir.name for run_dir in runs_of_large) == ["seed-0", "seed-1", "seed-7"]
+
+
+def pretend(cfg: object, output_dir: Path, model: str) -> dict[str, float]:
+    return {"test/accuracy": 0.5, "test/loss": 1.0, "epochs": 1, "seconds": 2.0}
+
+
+def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from context_agg import train as module
+
+    def explode(run_dir: Path, name: str) -> None:
+        if "normal" in str(run_dir):
+            raise ZeroDivisionError("in the middle")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "save_curves", explode)
+    code = sweep(*SWEEP, "backprop=nix,auto", "model.init=normal,identity")
+    assert isinstance(code, str)
+    lines = code.splitlines()
+    assert lines[0].startswith("3 failed")
+    assert [line.partition(":")[0].strip() for line in lines[1:]] == [
+        "backprop-auto_model.init-normal/seed-0",
+        "backprop-nix_model.init-identity/seed-0",
+        "backprop-nix_model.init-normal/seed-0",
+    ]
+    assert "unknown backprop='nix'" in lines[2]
+    assert "in the middle" in lines[1]
+    assert list(runs(tmp_path / "here")) == ["backprop-auto_model.init-identity/seed-0"]
+    # Refused before they began: gone. Broken off: kept, with what can be known of it.
+    assert {file.name for file in (tmp_path / "here").iterdir() if file.is_dir()} == {
+        "backprop-auto_model.init-identity",
+        "backprop-auto_model.init-normal",
+    }
+    captured = capsys.readouterr()
+    assert captured.err.count("Traceback") == 1
+    assert "| backprop-auto_model.init-identity | 1 |" in captured.out
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert sweep(*SWEEP, "backprop=auto", "model.init=normal,identity") == 0
+    with (tmp_path / "here" / "runs.csv").open() as file:
+        names = [row["run"] for row in csv.DictReader(file)]
+    assert "model.init-normal/seed-0" in names
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
+    options = [*SWEEP, "backprop=auto,nix", "seed=0,1", "hydra/launcher=joblib"]
+    result = subprocess.run(
+        [sys.executable, "-m", "context_agg.train", "-m", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "2 failed" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "| backprop-auto | 2 |" in result.stdout
+    assert list(runs(tmp_path / "here")) == ["backprop-auto/seed-0", "backprop-auto/seed-1"]
+    for seed in (0, 1):  # the lines of each are together
+        log = (tmp_path / "here" / "backprop-auto" / f"seed-{seed}" / "train.log").read_text()
+        assert log.count("epoch 1/1") == 1

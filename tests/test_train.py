@@ -6,21 +6,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 
-from context_agg.train import choose_accelerator, train
+from context_agg.train import build_trainer, train
 from tests.config import compose_config
 
 TINY = [
     "model.channels=2",
     "data.batch_size=8",
     "trainer.accelerator=cpu",
-    "+trainer.limit_train_batches=10",
-    "+trainer.limit_val_batches=2",
-    "+trainer.limit_test_batches=2",
+    "trainer.limit_train_batches=10",
+    "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2",
 ]
 EVERY_EPOCH = {"train/loss", "train/accuracy", "val/loss", "val/accuracy"}
 
@@ -77,7 +78,7 @@ def test_the_test_result_is_that_of_the_best_checkpoint(tmp_path: Path) -> None:
 
     scores = run(tmp_path, "trainer.max_epochs=3")
     data = load_digits(batch_size=8, shift=1, held_out="validation", seed=0)
-    net = ContextNet(2, (1, 1, 2, 4, 8, 16, 1), (1,) * 7, **data.shapes)
+    net = ContextNet(2, (1, 1, 2, 4, 8, 16, 1), (1,) * 7, **data.spec.shapes)
     state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     net.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
     images, target = data.test.images[:16].float() / 255, data.test.target[:16]
@@ -159,8 +160,11 @@ def test_auto_is_cuda_where_there_is_one_else_the_cpu(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert choose_accelerator(compose_config().trainer.accelerator) == device
-    assert choose_accelerator("cpu") == "cpu"
+    chosen: list[str] = []
+    monkeypatch.setattr(L, "Trainer", lambda **options: chosen.append(options["accelerator"]))
+    build_trainer(compose_config())
+    build_trainer(compose_config("trainer.accelerator=cpu"))
+    assert chosen == [device, "cpu"]
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from context_agg.data.images import ImageData, stratified_split
 
 TEST_IMAGES = 360
 VALIDATION_IMAGES = 180
+MARGIN = 4  # pixels, as around MNIST's digits
 
 
 def load_digits(*, batch_size: int, shift: int, held_out: str, seed: int) -> ImageData:
@@ -25,16 +26,17 @@ def load_digits(*, batch_size: int, shift: int, held_out: str, seed: int) -> Ima
     """
     digits = sklearn.datasets.load_digits()
     images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
-    images = pad(resize(images, [20, 20], InterpolationMode.BILINEAR), [4, 4, 4, 4])
+    images = pad(resize(images, [20, 20], InterpolationMode.BILINEAR), [MARGIN] * 4)
     target = torch.from_numpy(digits.target)
     rest, test = stratified_split(images.round().to(torch.uint8), target, TEST_IMAGES)
     train, validation = stratified_split(*rest, VALIDATION_IMAGES)
     return ImageData(
-        "digits",
         train,
         validation,
         test,
-        num_classes=10,
+        name="digits",
+        classes="0123456789",
+        margin=MARGIN,
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,

@@ -1,5 +1,7 @@
 """ImageData: what a data set is to the rest of the project."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -11,21 +13,53 @@ from torch.utils.data import DataLoader
 from context_agg.data.batches import Augment, EpochBatches, ImageDataset, Images
 
 
+@dataclass(frozen=True)
+class DataSpec:
+    """What a network, and whoever feeds it, must know of a data set.
+
+    Args:
+        name: of the data set, to print.
+        in_channels: 1 for grey, 3 for colour.
+        image_size: height and width, in pixels.
+        classes: their names, in order.
+        margin: what is free around the object that an image shows, in pixels.
+        dense: whether every pixel has a class of its own.
+    """
+
+    name: str
+    in_channels: int
+    image_size: tuple[int, int]
+    classes: tuple[str, ...]
+    margin: int = 0
+    dense: bool = False
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """What the constructor of a network takes of it."""
+        return {
+            "in_channels": self.in_channels,
+            "image_size": self.image_size,
+            "num_classes": len(self.classes),
+            "dense": self.dense,
+        }
+
+
 class ImageData(L.LightningDataModule):
     """Training, held-out and test images; batches are float images in 0..1 and int64 targets.
 
     Args:
-        name: of the data set, to print.
         train: images to learn from.
         validation: images split from the training set.
         test: images to test on.
-        num_classes: K.
+        name: of the data set, to print.
+        classes: their names, in order.
+        margin: what is free around the object that an image shows, in pixels.
+        dense: whether every pixel has a class of its own.
         batch_size: images in a batch.
         held_out: "validation", or "test" (as the 2018 post did: the test images are watched while
             training, and the validation images are learnt from).
         seed: of the order of the training images, which is a function of it and of the epoch.
         augment: changes the training images, batch by batch.
-        dense: whether every pixel has a class of its own.
 
     Raises:
         ValueError: for an unknown `held_out` or a batch size below 1.
@@ -33,24 +67,26 @@ class ImageData(L.LightningDataModule):
 
     def __init__(
         self,
-        name: str,
         train: Images,
         validation: Images,
         test: Images,
         *,
-        num_classes: int,
+        name: str,
+        classes: Sequence[str],
+        margin: int = 0,
+        dense: bool = False,
         batch_size: int,
         held_out: str,
         seed: int,
         augment: Augment | None = None,
-        dense: bool = False,
     ) -> None:
         super().__init__()
         if held_out not in ("validation", "test"):
             raise ValueError(f"unknown held_out={held_out!r}; choose one of validation, test")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be 1 or more")
-        self.name = name
+        in_channels, height, width = test[0].shape[1:]
+        self.spec = DataSpec(name, in_channels, (height, width), tuple(classes), margin, dense)
         if held_out == "test":
             images, target = (torch.cat(parts) for parts in zip(train, validation, strict=True))
             train, validation = (images, target), test
@@ -58,21 +94,8 @@ class ImageData(L.LightningDataModule):
         self.held_out = ImageDataset(*validation)
         self.test = ImageDataset(*test)
         self.held_out_name = held_out
-        self.num_classes = num_classes
         self.batch_size = batch_size
         self.seed = seed
-        self.dense = dense
-
-    @property
-    def shapes(self) -> dict[str, Any]:
-        """What a network must know of the data: in_channels, image_size, num_classes, dense."""
-        in_channels, height, width = self.test.images.shape[1:]
-        return {
-            "in_channels": in_channels,
-            "image_size": (height, width),
-            "num_classes": self.num_classes,
-            "dense": self.dense,
-        }
 
     def train_dataloader(self) -> DataLoader[Images]:
         return self._loader(self.train, shuffle=True)

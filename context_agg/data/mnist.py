@@ -12,6 +12,7 @@ from context_agg.data.augment import RandomShift
 from context_agg.data.batches import Images
 from context_agg.data.images import ImageData, stratified_split
 
+MARGINS = {"MNIST": 4, "FashionMNIST": 0}  # free around the object, in pixels
 VALIDATION_IMAGES = 5000
 IMAGE_MAGIC = 2051  # bytes in three axes
 LABEL_MAGIC = 2049  # bytes in one
@@ -36,8 +37,8 @@ def load_mnist(
         FileNotFoundError: if files are missing and cannot be downloaded.
         ValueError: if a file is damaged, or for an unknown name.
     """
-    if name not in ("MNIST", "FashionMNIST"):
-        raise ValueError(f"unknown name={name!r}; choose one of MNIST, FashionMNIST")
+    if name not in MARGINS:
+        raise ValueError(f"unknown name={name!r}; choose one of {', '.join(MARGINS)}")
     dataset = getattr(datasets, name)
     folder = Path(root) / name / "raw"
     files = [folder / Path(gz_name).stem for gz_name, _ in dataset.resources]
@@ -48,11 +49,12 @@ def load_mnist(
     rest, test = (_read(dataset(root, train=train)) for train in (True, False))
     train, validation = stratified_split(*rest, VALIDATION_IMAGES)
     return ImageData(
-        name,
         train,
         validation,
         test,
-        num_classes=10,
+        name=name,
+        classes=[words.partition(" - ")[0] for words in dataset.classes],  # "0 - zero"
+        margin=MARGINS[name],
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,

@@ -1,0 +1,40 @@
+"""Where the time of a training step goes, by PyTorch's profiler."""
+
+from pathlib import Path
+
+import lightning as L
+from torch.profiler import profile, schedule, tensorboard_trace_handler
+
+
+class ProfileSteps(L.Callback):
+    """Records training steps (data, forward, backward, optimizer) into the run's directory.
+
+    Writes a trace, *.pt.trace.json, and profile.txt, the operators by the time they take.
+
+    Args:
+        warmup: first steps, which are not recorded.
+        steps: how many are recorded then.
+    """
+
+    def __init__(self, warmup: int, steps: int) -> None:
+        self._schedule = schedule(wait=0, warmup=warmup, active=steps, repeat=1)
+        self._folder = Path()
+        self._profile: profile | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._folder = Path(str(trainer.log_dir))
+        self._profile = profile(schedule=self._schedule, on_trace_ready=self._write)
+        self._profile.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+        assert self._profile is not None
+        self._profile.step()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self._profile is not None
+        self._profile.stop()
+
+    def _write(self, recorded: profile) -> None:
+        tensorboard_trace_handler(str(self._folder))(recorded)
+        averages = recorded.key_averages()
+        (self._folder / "profile.txt").write_text(averages.table("self_cpu_time_total"))

@@ -1,0 +1,105 @@
+"""A person's image file, made like the images that a network has learnt from."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from context_agg.data.images import DataSpec
+
+Grey = npt.NDArray[np.float64]
+LEAST_CONTRAST = 16  # of 256 grey levels; below, there is nothing to see
+MODES = {"1": "black and white", "L": "grey", "RGB": "colour", "RGBA": "colour with transparency"}
+NOISE = 0.2  # of the contrast: fainter than that is paper, not ink
+
+
+def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
+    """One image in the manner of a grey data set, and in words what was done to it.
+
+    An image of the right size that is light on dark is taken as it is. Any other is made grey and
+    light on dark, cut to what it shows, scaled to the data set's size less its margin, and placed
+    by its centre of mass, as MNIST was made.
+
+    Returns:
+        uint8 (1, H, W), and the description.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, or a blank one.
+    """
+    image, mode = _open(file)
+    grey = np.asarray(image, dtype=np.float64)
+    done = [f"{grey.shape[1]}x{grey.shape[0]} {mode}"]
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    background = float(np.median(border))
+    low, high = grey.min(), grey.max()
+    if high - low < LEAST_CONTRAST:
+        raise ValueError(f"{file} is blank: its grey levels are {low:.0f} to {high:.0f} of 255")
+    dark_on_light = background - low > high - background
+    if not dark_on_light and grey.shape == spec.image_size:
+        done.append("light on dark, taken as it is")
+    else:
+        done.append("dark on light, inverted" if dark_on_light else "light on dark")
+        grey = _ink(background - grey if dark_on_light else grey - background)
+        grey = _place(grey, spec, done)
+    pixels = torch.from_numpy(grey.round().clip(0, 255).astype(np.uint8))
+    return pixels[None], ", ".join(done)
+
+
+def _open(file: Path) -> tuple[Image.Image, str]:
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            mode = MODES.get(image.mode, image.mode)
+            if image.mode.startswith("I"):  # 16 or 32 bits of grey, which "L" would cut off
+                values = np.asarray(image, dtype=np.float64)
+                scaled = values * 255 / max(values.max(), 1)
+                return Image.fromarray(scaled.astype(np.uint8)), mode
+            if image.has_transparency_data:  # seen on white paper, as in most viewers
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert("L"), mode
+    except UnidentifiedImageError:
+        raise ValueError(f"{file} is not an image of a kind that can be read") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {file}") from None
+
+
+def _ink(grey: Grey) -> Grey:
+    """0 for the background, 255 for the strongest ink."""
+    ink = (grey / grey.max()).clip(0, 1)
+    return np.where(ink < NOISE, 0, ink * 255)
+
+
+def _place(ink: Grey, spec: DataSpec, done: list[str]) -> Grey:
+    """Cuts the ink out and puts it into an image of the data set's size."""
+    rows, columns = (np.flatnonzero(ink.max(axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    cut = ink[top : rows[-1] + 1, left : columns[-1] + 1]
+    height, width = spec.image_size
+    factor = min(
+        (height - 2 * spec.margin) / cut.shape[0], (width - 2 * spec.margin) / cut.shape[1]
+    )
+    size = max(1, round(factor * cut.shape[0])), max(1, round(factor * cut.shape[1]))
+    scaled = Image.fromarray(cut.astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)
+    pixels = np.array(scaled, dtype=np.float64)
+    pixels *= 255 / pixels.max()  # thin lines grow faint when they are made small
+    placed = np.zeros(spec.image_size)
+    y, x = (
+        _start(pixels.sum(axis), whole) for axis, whole in zip((1, 0), spec.image_size, strict=True)
+    )
+    placed[y : y + size[0], x : x + size[1]] = pixels
+    done.append(
+        f"cut to {cut.shape[1]}x{cut.shape[0]} at ({left}, {top}), scaled to {size[1]}x{size[0]}, "
+        f"centred in {width}x{height}"
+    )
+    return placed
+
+
+def _start(profile: Grey, whole: int) -> int:
+    """Where a part has to begin for its centre of mass to be in the middle of the whole."""
+    centre = float(profile @ (np.arange(len(profile)) + 0.5) / profile.sum())
+    return int(np.clip(round(whole / 2 - centre), 0, whole - len(profile)))

@@ -1,0 +1,62 @@
+"""Test a trained run again: `python -m context_agg.evaluate DIR`.
+
+Rebuilds data and network from the run's configuration, loads its best checkpoint, and prints the
+test numbers beside those that the run has recorded.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from context_agg.errors import UserError, one_message
+from context_agg.quiet import quiet
+from context_agg.run_directory import METRICS
+from context_agg.train import build, build_trainer
+from context_agg.trained import read_settings, read_weights
+from context_agg.values import check_values
+
+
+def evaluate(run_dir: Path) -> dict[str, float]:
+    """The test numbers of a run's best checkpoint.
+
+    Raises:
+        UserError: if the directory holds no trained run, or its data are not to be found.
+    """
+    with one_message():
+        cfg, weights = read_settings(run_dir), read_weights(run_dir)
+        check_values(cfg)
+        data, learner = build(cfg)
+        learner.network.load_state_dict(weights)
+        trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
+    (scores,) = trainer.test(learner, data, verbose=False)
+    return dict(scores)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    quiet()
+    parser = argparse.ArgumentParser(
+        prog="python -m context_agg.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
+    run_dir = parser.parse_args(arguments).run_dir
+    try:
+        scores = evaluate(run_dir)
+    except UserError as error:
+        sys.exit(str(error))
+    metrics = run_dir / METRICS
+    recorded = json.loads(metrics.read_text()) if metrics.is_file() else {}
+    for name, value in scores.items():
+        note = "the run has recorded none"
+        if name in recorded:
+            difference = value - recorded[name]
+            note = f"recorded {recorded[name]:.6f}, difference {difference:.1g}"
+        print(f"{name:<14} {value:.6f}  ({note})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Keep what a run has trained: `python -m context_agg.export DIR OUT`.
+
+Writes the weights of the best checkpoint as safetensors, the configuration, the kind of data and
+the scores to the new directory OUT. `evaluate` and `predict` take it like the run's own.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from context_agg.run_directory import DATA_SPEC, METRICS, SETTINGS
+from context_agg.trained import WEIGHTS, read_settings, read_weights
+
+
+def export(run_dir: Path, out: Path) -> None:
+    """Copies a finished run without its event files and checkpoints.
+
+    Raises:
+        FileNotFoundError: if the run has not finished.
+        FileExistsError: if `out` is there already.
+        ValueError: as `read_settings`.
+    """
+    read_settings(run_dir)
+    if not (run_dir / METRICS).is_file():
+        raise FileNotFoundError(f"{run_dir} has not finished: no {METRICS} in it")
+    weights = read_weights(run_dir)
+    (out / SETTINGS).parent.mkdir(parents=True)
+    for name in (SETTINGS, DATA_SPEC, METRICS):
+        shutil.copyfile(run_dir / name, out / name)
+    save_file(weights, out / WEIGHTS)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m context_agg.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a finished run")
+    parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
+    given = parser.parse_args(arguments)
+    try:
+        export(given.run_dir, given.out)
+    except FileExistsError:
+        sys.exit(f"{given.out} is there already; delete it or name another")
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    print(f"written to {given.out}: {WEIGHTS}, {SETTINGS}, {DATA_SPEC}, {METRICS}")
+
+
+if __name__ == "__main__":
+    main()

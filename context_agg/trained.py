@@ -1,0 +1,87 @@
+"""Reads what a run has trained: the network, the configuration, the kind of data."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from context_agg.command_line import CONF
+from context_agg.data.images import DataSpec
+from context_agg.run_directory import BEST, DATA_SPEC, SETTINGS
+
+WEIGHTS = "model.safetensors"  # of an exported run
+
+
+def read_settings(run_dir: Path) -> DictConfig:
+    """The configuration of a run.
+
+    Raises:
+        FileNotFoundError: if the directory is not that of a run.
+        ValueError: if it names a `_target_` that conf/ does not: instantiating it runs code.
+    """
+    if not (run_dir / SETTINGS).is_file():
+        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
+    cfg = OmegaConf.load(run_dir / SETTINGS)
+    assert isinstance(cfg, DictConfig)
+    ours = {
+        target
+        for file in CONF.rglob("*.yaml")
+        for target in _targets(yaml.safe_load(file.read_text()))
+    }
+    if unknown := set(_targets(OmegaConf.to_container(cfg))) - ours:
+        raise ValueError(
+            f"{run_dir / SETTINGS} names {', '.join(sorted(unknown))}, which no file of conf/ "
+            "does; it could run any code"
+        )
+    return cfg
+
+
+def read_spec(run_dir: Path) -> DataSpec:
+    """The kind of data that a run was trained on."""
+    spec = json.loads((run_dir / DATA_SPEC).read_text())
+    lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
+    return DataSpec(**spec | lists)
+
+
+def read_weights(run_dir: Path) -> dict[str, Tensor]:
+    """The network's weights: of the best checkpoint, or of an exported run.
+
+    Raises:
+        FileNotFoundError: if the run has written neither.
+    """
+    if (run_dir / WEIGHTS).is_file():
+        return load_file(run_dir / WEIGHTS)
+    if not (run_dir / BEST).is_file():
+        raise FileNotFoundError(f"{run_dir} holds neither {BEST} nor {WEIGHTS}: nothing is trained")
+    state = torch.load(run_dir / BEST, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "network."
+    return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+
+
+def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
+    """The trained network of a run, on the CPU, in evaluation mode; no data set is read.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_settings` and `read_weights`.
+    """
+    cfg, spec, weights = read_settings(run_dir), read_spec(run_dir), read_weights(run_dir)
+    network: nn.Module = instantiate(cfg.model, **spec.shapes)
+    network.load_state_dict(weights)
+    return network.to(next(iter(weights.values())).dtype).eval(), spec
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _targets(child)

@@ -1,0 +1,81 @@
+"""Checks of the configuration's values, before anything is built from them.
+
+What our own constructors refuse in words of their own is not repeated here. These are the types,
+and the values that a library would let pass, or refuse without naming the key.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+Check = Callable[[Any], bool]
+
+
+def whole(low: int) -> Check:
+    """A whole number, `low` or more."""
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def number(value: object) -> bool:
+    """A finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def whole_numbers(value: object) -> bool:
+    """A list of whole numbers, 1 or more."""
+    return isinstance(value, ListConfig) and all(map(whole(1), value))
+
+
+def share(value: object) -> bool:
+    """Lightning's way to say how much of an epoch: 0.0 to 1.0, or a whole number of batches."""
+    return whole(1)(value) or (isinstance(value, float) and 0 < value <= 1)
+
+
+def one_of(*choices: str) -> Check:
+    """One of these words."""
+    return lambda value: value in choices
+
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
+CHECKS: Sequence[tuple[str, Check, str]] = (
+    ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
+    ("compile", lambda v: isinstance(v, bool), "true or false"),
+    ("model.dilations", whole_numbers, "a list of whole numbers, 1 or more: [1,2,4]"),
+    ("model.widths", whole_numbers, "a list of whole numbers, 1 or more: [1,1,2]"),
+    ("model.hidden", whole_numbers, "a list of whole numbers, 1 or more: [] or [100]"),
+    ("model.init_std", lambda v: v is None or number(v), "a number, or null for the default"),
+    ("optimizer.lr", lambda v: number(v) and v > 0, "a number above 0"),
+    ("optimizer.momentum", lambda v: number(v) and 0 <= v < 1, "a number from 0 to below 1"),
+    ("optimizer.weight_decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
+    ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
+    ("trainer.devices", whole(1), "a whole number, 1 or more"),
+    ("trainer.accelerator", one_of("auto", "cpu", "cuda"), "one of auto, cpu, cuda"),
+    ("trainer.precision", one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}"),
+    ("trainer.limit_train_batches", share, A_SHARE),
+    ("trainer.limit_val_batches", share, A_SHARE),
+    ("trainer.limit_test_batches", share, A_SHARE),
+    ("data.batch_size", whole(1), "a whole number, 1 or more"),
+    ("data.shift", whole(0), "a whole number of pixels, 0 or more"),
+    ("data.root", lambda v: isinstance(v, str), "a folder"),
+)
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Compares the values that are there with `CHECKS`.
+
+    Raises:
+        ValueError: for the first that is wrong, naming the key, the value and what it must be.
+    """
+    for key, is_right, requirement in CHECKS:
+        group, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, group) if group else cfg
+        if name in node and not is_right(node[name]):
+            raise ValueError(f"{key}={node[name]} must be {requirement}")
+    if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "trainer.accelerator=cuda: there is no CUDA device here (or this torch is built "
+            "without CUDA); take trainer.accelerator=cpu, or auto for CUDA where there is one"
+        )

@@ -1,0 +1,174 @@
+"""A user's mistake: one message that names the value and the way out, and nothing left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from context_agg.train import main
+from tests.fake_mnist import write_mnist
+
+MISTAKES = [
+    # keys and choices
+    (["model=bsaic"], ["model/bsaic", "basic", "large"]),
+    (["modle=basic"], ["'modle'", "did you mean 'model'"]),
+    (["optimizer.lrr=0.1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
+    (["lr=0.1"], ["'lr'", "did you mean 'optimizer.lr'"]),
+    (["trainer.epochs=3"], ["did you mean 'trainer.max_epochs'"]),
+    (["+foo=1"], ["'foo'", "nothing reads it", "--cfg job"]),
+    (["+model.chanels=4"], ["'model.chanels'", "did you mean 'model.channels'"]),
+    (["+model.in_channels=3"], ["'model.in_channels'", "nothing reads it"]),
+    (["+trainer.logger=false"], ["'trainer.logger'", "nothing reads it"]),
+    (["+optimizer.btas=[0,0]"], ["'optimizer.btas'", "nothing reads it"]),
+    (["data.root=x"], ["'data.root'", "it belongs to data=fashion_mnist data=mnist"]),
+    (["model=linear", "model.channels=3"], ["'model.channels'", "model=basic"]),
+    (["model=basic,linear", "model.nix=3"], ["'model.nix'"]),
+    (["backprop=auto=manual"], ["cannot read backprop=auto=manual", "quotes"]),
+    # the network
+    (["model.channels=0"], ["model: channels=0 must be a whole number, 1 or more"]),
+    (["model.channels=2.5"], ["model: channels=2.5 must be a whole number"]),
+    (["model.dilations=[1,0]"], ["model.dilations=[1, 0] must be", "1 or more"]),
+    (["model.dilations=3"], ["model.dilations=3 must be a list"]),
+    (["model.dilations=[1,2]"], ["2 dilations", "7 widths"]),
+    (["model.widths=[1,1,1,1,1,1,-1]"], ["model.widths=[1, 1, 1, 1, 1, 1, -1] must be"]),
+    (["model.hidden=[0]"], ["model.hidden=[0] must be"]),
+    (["model.init=identiy"], ["unknown init='identiy'", "identity, normal"]),
+    (["model.init_std=big"], ["model.init_std=big must be a number"]),
+    (["model.padding=valid"], ["28x28", "at least 67x67", "'same' or 'once'"]),
+    (["backprop=manul"], ["unknown backprop='manul'", "auto, manual"]),
+    # how it is trained
+    (["optimizer.lr=0"], ["optimizer.lr=0 must be a number above 0"]),
+    (["optimizer.lr=-1"], ["optimizer.lr=-1 must be a number above 0"]),
+    (["optimizer.lr=nan"], ["optimizer.lr=nan must be"]),
+    (["optimizer.lr=fast"], ["optimizer.lr=fast must be"]),
+    (["optimizer=sgd", "optimizer.momentum=1.5"], ["optimizer.momentum=1.5 must be"]),
+    (["trainer.max_epochs=0"], ["trainer.max_epochs=0 must be a whole number, 1 or more"]),
+    (["trainer.max_epochs=2.5"], ["trainer.max_epochs=2.5 must be"]),
+    (["trainer.limit_train_batches=1.5"], ["trainer.limit_train_batches=1.5", "a fraction"]),
+    (["trainer.accelerator=gpu"], ["trainer.accelerator=gpu must be one of auto, cpu, cuda"]),
+    (["trainer.precision=16"], ["trainer.precision=16 must be one of 32-true"]),
+    (["+trainer.gradient_clip_algorithm=nix"], ["trainer: ", "nix"]),
+    (["seed=-1"], ["seed=-1 must be a whole number"]),
+    (["compile=maybe"], ["compile=maybe must be true or false"]),
+    # data and places
+    (["data.batch_size=0"], ["data.batch_size=0 must be a whole number, 1 or more"]),
+    (["data.batch_size=true"], ["data.batch_size=True must be"]),
+    (["data.shift=-1"], ["data.shift=-1 must be"]),
+    (["data.held_out=tset"], ["data: unknown held_out='tset'", "validation, test"]),
+    (["hydra.run.dir=pyproject.toml/x"], ["hydra.run.dir=pyproject.toml/x: cannot write"]),
+]
+
+
+def message_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `main` prints before it exits with a code that is not 0."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert exit_.value.code
+    code = exit_.value.code
+    return (code if isinstance(code, str) else "") + capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "parts"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
+def test_a_mistake_is_one_message_and_leaves_nothing_behind(
+    arguments: list[str],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    message = message_of(arguments, capsys)
+    for part in parts:
+        assert part in message
+    assert "Traceback" not in message
+    assert [file.name for file in tmp_path.iterdir()] == ["pyproject.toml"]
+
+
+def test_cuda_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = message_of(["trainer.accelerator=cuda"], capsys)
+    assert "trainer.accelerator=cuda: there is no CUDA device" in message
+    assert "trainer.accelerator=cpu" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mnist(tmp_path, "MNIST")
+    labels = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    message = message_of(["data=mnist", f"data.root={tmp_path}"], capsys)
+    assert f"data: {labels} is damaged" in message
+    assert "delete it" in message
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_finished_run_with_other_settings_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = ["train", "debug=step", "hydra.run.dir=run", "model.channels=2"]
+    monkeypatch.setattr(sys, "argv", call)
+    main()
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    message = message_of([*call[1:], "optimizer.lr=0.5"], capsys)
+    assert "run holds a finished run with other settings of optimizer.lr; delete it" in message
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "part"),
+    [
+        ("optimizer.lrr=1", "did you mean 'optimizer.lr'"),
+        ("model.channels=0", "channels=0 must be a whole number"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 must be"),
+    ],
+)
+def test_the_same_as_a_process(argument: str, part: str, tmp_path: Path) -> None:
+    for full in ("0", "1"):
+        result = subprocess.run(
+            [sys.executable, "-m", "context_agg.train", argument],
+            cwd=tmp_path,
+            env={**os.environ, "HYDRA_FULL_ERROR": full},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert result.returncode != 0
+        assert part in result.stderr
+        has_trace = full == "1" and "lrr" not in argument  # Hydra does not see that one
+        assert ("Traceback" in result.stderr) == has_trace
+        assert result.stdout == ""
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["+trainer.gradient_clip_val=1.0"],
+        ["optimizer=sgd", "+optimizer.nesterov=true"],
+        ["++model.channels=3"],
+        ["model.dilations.0=2"],
+        ["~optimizer.weight_decay"],
+        ["debug=step", "callbacks.checkpoint.monitor=val/loss", "callbacks.checkpoint.mode=min"],
+        ["model=basic,linear", "-m"],
+        ["--cfg", "job"],
+    ],
+)
+def test_what_is_right_is_not_refused(arguments: list[str]) -> None:
+    from context_agg.command_line import check_command_line
+
+    check_command_line(arguments)

@@ -1,0 +1,143 @@
+"""What a run has trained is read back: evaluate, export, predict."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from context_agg import evaluate, export, predict
+from context_agg.data.digits import load_digits
+from context_agg.trained import load_network
+from tests.test_train import run
+
+DATA = {"batch_size": 8, "shift": 0, "held_out": "validation", "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose best checkpoint is not its last."""
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    run(run_dir, "trainer.max_epochs=3", "trainer.limit_train_batches=1.0", "optimizer.lr=0.002")
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> Path:
+    out = trained.parent / "exported"
+    export.main([str(trained), str(out)])
+    return out
+
+
+def test_evaluate_gives_the_recorded_numbers_exactly(
+    trained: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = json.loads((trained / "metrics.json").read_text())
+    before = {file for file in trained.rglob("*") if file.is_file()}
+    for run_dir in (trained, exported):
+        scores = evaluate.evaluate(run_dir)
+        assert scores == {name: recorded[name] for name in ("test/loss", "test/accuracy")}
+        evaluate.main([str(run_dir)])
+        assert capsys.readouterr().out.count("difference 0)") == 2
+    assert {file for file in trained.rglob("*") if file.is_file()} == before
+
+
+def test_an_exported_run_holds_the_best_weights_without_pickle(
+    trained: Path, exported: Path
+) -> None:
+    files = {str(file.relative_to(exported)) for file in exported.rglob("*") if file.is_file()}
+    assert files == {"model.safetensors", ".hydra/config.yaml", "data.json", "metrics.json"}
+    best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    network, spec = load_network(exported)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, best[f"network.{name}"])
+    assert (spec.name, spec.image_size, spec.classes) == ("digits", (28, 28), tuple("0123456789"))
+    assert not network.training
+
+
+def test_predict_says_of_image_files_what_the_network_says_of_the_tensors(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_digits(**DATA)
+    network, _ = load_network(trained)
+    images = data.test.images[:5]
+    expected = network(images.float() / 255).softmax(1)
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for image, file in zip(images, files, strict=True):
+        Image.fromarray(image[0].numpy()).save(file)
+    predictions = predict.predict(trained, files)
+    for (description, probabilities), row in zip(predictions, expected, strict=True):
+        assert description == "28x28 grey, light on dark, taken as it is"
+        assert list(probabilities) == list("0123456789")
+        np.testing.assert_allclose(list(probabilities.values()), row.tolist(), atol=1e-6)
+    predict.main([str(trained), *map(str, files)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 * 4
+    best = expected[0].argmax().item()
+    assert lines[1].split() == [str(best), f"{expected[0, best]:.4f}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nowhere.png", None, "there is no file"),
+        ("text.png", b"no image", "is not an image"),
+        ("blank.png", np.full((9, 9), 200, np.uint8), "is blank"),
+    ],
+)
+def test_one_bad_image_is_one_message_before_anything_is_printed(
+    name: str,
+    content: bytes | np.ndarray | None,
+    message: str,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / name
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(good)
+    if isinstance(content, bytes):
+        bad.write_bytes(content)
+    elif content is not None:
+        Image.fromarray(content).save(bad)
+    with pytest.raises(SystemExit, match=message) as exit_:
+        predict.main([str(trained), str(good), str(bad)])
+    assert str(bad) in str(exit_.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_directory_that_is_no_run_is_one_message(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for main, more in ((evaluate.main, []), (predict.main, ["x.png"]), (export.main, ["out"])):
+        with pytest.raises(SystemExit, match="is not the directory of a run"):
+            main([str(tmp_path), *more])
+    (tmp_path / ".hydra").mkdir()
+    for name in (".hydra/config.yaml", "data.json"):
+        (tmp_path / name).write_text((trained / name).read_text())
+    with pytest.raises(SystemExit, match="nothing is trained"):
+        predict.main([str(tmp_path), "x.png"])
+    with pytest.raises(SystemExit, match="has not finished"):
+        export.main([str(tmp_path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="is there already"):
+        export.main([str(trained), str(trained)])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", ["os.system", "context_agg.run_directory.os.system"])
+def test_a_run_directory_from_elsewhere_runs_no_code(
+    target: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(os, "system", called.append)
+    (tmp_path / ".hydra").mkdir()
+    cfg = OmegaConf.load(exported / ".hydra" / "config.yaml")
+    cfg.trainer.profiler = {"_target_": target, "command": "true"}
+    OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
+    for main, more in ((evaluate.main, []), (predict.main, ["x.png"])):
+        with pytest.raises(SystemExit, match=f"names {target}"):
+            main([str(tmp_path), *more])
+    assert called == []
