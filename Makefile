@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run sweep test test-all check lint types format tensorboard clean
+.PHONY: help install run sweep results test test-all check lint types format tensorboard clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,13 @@ run: $(VENV)/installed ## the main job: the basic module with the hand-written b
 sweep: $(VENV)/installed ## auto, manual, broken x two initialisations x three seeds, and a table; DATA=mnist MODEL=large
 	$(BIN)/python -m context_agg.train -m backprop=auto,manual,broken model.init=identity,normal \
 	seed=0,1,2 hydra/launcher=joblib $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(ARGS)
+
+results: $(VENV)/installed ## every number of docs/results.md again: about an hour on four cores, with MNIST
+	$(MAKE) sweep
+	$(MAKE) sweep DATA=mnist ARGS="seed=0,1 trainer.max_epochs=3"
+	$(BIN)/python -m context_agg.train -m model=large,plain,linear data=mnist trainer.max_epochs=3 \
+	hydra/launcher=joblib
+	$(BIN)/python docs/collect.py
 
 test: $(VENV)/installed-dev ## the test suite, without what is slow
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

@@ -16,6 +16,12 @@ from context_agg.analysis.curves import plot_bands, read_curves
 from context_agg.run_directory import METRICS
 
 FILES = ("report.md", "report.csv", "runs.csv", "report.png")
+Scores = Mapping[str, float]
+"""metrics.json of a run."""
+
+Row = dict[str, str | float]
+"""Of a table, by the names of its columns."""
+
 COLUMNS = ("test/loss", "test/accuracy", "final/accuracy", "seconds")
 
 
@@ -36,15 +42,14 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
     return variants
 
 
-def summarise(variants: dict[str, list[Path]]) -> list[dict[str, str | float]]:
+def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
     """A row per variant: its runs, and of each column the mean and the spread over them.
 
     The spread is the sample standard deviation; of a single run it is NaN.
     """
     rows = []
-    for variant, run_dirs in variants.items():
-        runs = [json.loads((run_dir / METRICS).read_text()) for run_dir in run_dirs]
-        row: dict[str, str | float] = {"variant": variant, "runs": len(runs)}
+    for variant, runs in variants.items():
+        row: Row = {"variant": variant, "runs": len(runs)}
         for column in COLUMNS:
             values = [run[column] for run in runs]
             row[column] = statistics.fmean(values)
@@ -53,12 +58,15 @@ def summarise(variants: dict[str, list[Path]]) -> list[dict[str, str | float]]:
     return rows
 
 
-def as_markdown(rows: list[dict[str, str | float]]) -> str:
+def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
     """The rows as a table, `mean ± spread`."""
-    lines = [f"| variant | runs | {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * 5]
+    lines = [
+        f"| variant | runs | {' | '.join(columns)} |",
+        "| --- | ---: |" + " ---: |" * len(columns),
+    ]
     for row in rows:
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             digits = 1 if column == "seconds" else 4
             mean, spread = row[column], row[f"{column} spread"]
             cells.append(
@@ -70,7 +78,7 @@ def as_markdown(rows: list[dict[str, str | float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_csv(file: Path, rows: Sequence[Mapping[str, str | float]]) -> None:
+def write_csv(file: Path, rows: Sequence[Row]) -> None:
     """Rows under the names of the first row's columns."""
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
@@ -81,16 +89,20 @@ def write_csv(file: Path, rows: Sequence[Mapping[str, str | float]]) -> None:
 def write_report(folder: Path) -> str:
     """Writes report.md, report.csv, runs.csv and report.png into the folder; returns the table."""
     variants = find_runs(folder)
-    rows = summarise(variants)
+    scores: dict[str, list[Scores]] = {
+        variant: [json.loads((run_dir / METRICS).read_text()) for run_dir in run_dirs]
+        for variant, run_dirs in variants.items()
+    }
+    rows = summarise(scores)
     table = as_markdown(rows)
     (folder / "report.md").write_text(table)
     write_csv(folder / "report.csv", rows)
     write_csv(
         folder / "runs.csv",
         [
-            {"run": str(run_dir.relative_to(folder))} | json.loads((run_dir / METRICS).read_text())
-            for run_dirs in variants.values()
-            for run_dir in run_dirs
+            {"run": str(run_dir.relative_to(folder)), **run}
+            for variant in variants
+            for run_dir, run in zip(variants[variant], scores[variant], strict=True)
         ],
     )
     curves = {

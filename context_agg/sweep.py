@@ -46,16 +46,17 @@ class Sweep(Callback):
         self._finished_before = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Names the sweep after what is the same for all its runs, a run after what varies."""
+        """Names the sweep after the keys it varies and what it sets, a run after what varies."""
         given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         last = {override.key_or_group: override for override in given}  # Hydra takes the last too
         constant = {key: o for key, o in last.items() if not o.is_sweep_override()}
-        names = sorted(str(o.input_line).lstrip("+") for o in constant.values())
-        names = [name for name in names if not name.startswith("seed=")]
+        swept = sorted(last.keys() - constant.keys() - {"seed"})
+        same = sorted(str(o.input_line).lstrip("+") for key, o in constant.items() if key != "seed")
+        name = file_name(",".join([*swept, *same]))
         # Each run composes its configuration from these overrides and its own.
         overrides = config.hydra.overrides.hydra
-        if names and not any(line.startswith("hydra.sweep.dir=") for line in overrides):
-            config.hydra.sweep.dir = f"{config.hydra.sweep.dir}_{file_name(','.join(names))}"
+        if name and not any(line.startswith("hydra.sweep.dir=") for line in overrides):
+            config.hydra.sweep.dir = f"{config.hydra.sweep.dir}_{name}"
             overrides.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         excluded = ",".join(dict.fromkeys(["seed", *constant]))
         overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")

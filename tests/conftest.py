@@ -1,6 +1,19 @@
 """Settings of the whole suite."""
 
+import os
+from pathlib import Path
+
+import pytest
 import torch
 
 # The tensors of the tests are tiny: threads would only wait for each other, on a busy machine long.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder that holds the real MNIST/raw."""
+    root = Path(os.environ.get("CONTEXT_AGG_DATA", "data"))
+    if not (root / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
+        pytest.skip("real MNIST is not there: set CONTEXT_AGG_DATA to the folder that holds it")
+    return root

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,6 @@ from context_agg.data.mnist import load_mnist
 from tests.fake_mnist import TEST, TRAIN, write_idx, write_mnist
 
 OPTIONS: dict[str, Any] = {"batch_size": 32, "shift": 0, "held_out": "validation", "seed": 0}
-DATA = os.environ.get("CONTEXT_AGG_DATA", "data")
-needs_mnist = pytest.mark.skipif(
-    not (Path(DATA) / "MNIST" / "raw").is_dir(), reason=f"MNIST is not in {DATA}"
-)
 
 
 @pytest.fixture
@@ -180,9 +175,8 @@ def test_mnist_is_read_from_torchvisions_layout(name: str, tmp_path: Path) -> No
         assert torch.equal(part.images[:, 0, 0, 0].long(), part.target)
 
 
-@needs_mnist
-def test_real_mnist_begins_as_everybody_knows_it() -> None:
-    data = load_mnist(name="MNIST", root=DATA, **OPTIONS)
+def test_real_mnist_begins_as_everybody_knows_it(mnist: Path) -> None:
+    data = load_mnist(name="MNIST", root=str(mnist), **OPTIONS)
     assert (len(data.train), len(data.held_out), len(data.test)) == (55_000, 5_000, 10_000)
     assert data.test.target[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     pixels = torch.cat([data.train.images, data.held_out.images]).double() / 255

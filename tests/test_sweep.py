@@ -72,7 +72,7 @@ def test_a_sweep_makes_stable_directories_and_does_not_repeat_finished_runs(
     assert runs(tmp_path / "here") == again
 
 
-def test_a_sweep_is_named_after_what_is_the_same_for_all_its_runs(
+def test_a_sweep_is_named_after_the_keys_it_varies_and_what_it_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,8 +83,8 @@ def test_a_sweep_is_named_after_what_is_the_same_for_all_its_runs(
     folders = {str(file.parent.parent) for file in Path("outputs").rglob("seed-*/train.log")}
     assert folders == {
         "outputs/sweep_backprop-auto_model-large",
-        "outputs/sweep/backprop-auto",
-        "outputs/sweep/backprop-manual",
+        "outputs/sweep_backprop/backprop-auto",
+        "outputs/sweep_backprop/backprop-manual",
     }
     runs_of_large = Path("outputs/sweep_backprop-auto_model-large").glob("seed-*")
     assert sorted(run_dir.name for run_dir in runs_of_large) == ["seed-0", "seed-1", "seed-7"]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from context_agg.ops.arguments import prepare
 from context_agg.ops.function import Rule, conv_with
-from context_agg.ops.rules import BROKEN, MANUAL, MANUAL_TAPS, forward
+from context_agg.ops.mistakes import MISTAKES
+from context_agg.ops.rules import MANUAL, MANUAL_TAPS, forward
 
 __all__ = ["CONV_OPS", "ConvOp", "Rule", "conv_with", "get_conv_op"]
 
@@ -34,7 +35,7 @@ CONV_OPS: dict[str, ConvOp] = {
     "auto": conv_auto,  # PyTorch's forward and backward
     "manual": partial(conv_with, MANUAL),  # ours: conv2d and matrix products
     "manual_taps": partial(conv_with, MANUAL_TAPS),  # ours, tap by tap
-    "broken": partial(conv_with, BROKEN),  # a backward that forgets the dilation
+    **{name: partial(conv_with, rule) for name, rule in MISTAKES.items()},  # wrong, each its way
 }
 
 

@@ -1,4 +1,4 @@
-"""The hand-written rules: plain functions on tensors. The derivation is in docs/method.md."""
+"""The right hand-written rules: plain functions on tensors. docs/method.md has the derivation."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -48,6 +48,11 @@ def grad_weight(grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int)
     return torch.stack(taps, dim=-1).reshape(len(grad_output), len(x), kernel_size, kernel_size)
 
 
+def grad_bias(grad_output: Tensor) -> Tensor:
+    """grad_bias = sum_p grad_output[p], over positions and images."""
+    return grad_output.sum((0, 2, 3))
+
+
 def inside(image: Tensor, axis: int, step: int) -> Tensor:
     """What the image's own positions see `step` further along an axis, without the outside."""
     size = image.shape[axis]
@@ -66,6 +71,7 @@ def backward(
     *,
     grad_x: Callable[[Tensor, Tensor, int], Tensor] = grad_x,
     grad_weight: Callable[[Tensor, Tensor, int, int], Tensor] = grad_weight,
+    grad_bias: Callable[[Tensor], Tensor] = grad_bias,
 ) -> Grads:
     """The gradients of `forward` that are needed; other rules replace a piece by their own."""
     if relu:
@@ -74,7 +80,7 @@ def backward(
     return (
         grad_x(grad_output, weight, dilation) if needs[0] else None,
         grad_weight(grad_output, x, weight.shape[-1], dilation) if needs[1] else None,
-        grad_output.sum((0, 2, 3)) if needs[2] else None,
+        grad_bias(grad_output) if needs[2] else None,
     )
 
 
@@ -133,26 +139,4 @@ def grad_weight_taps(grad_output: Tensor, x: Tensor, kernel_size: int, dilation:
 
 MANUAL_TAPS = Rule(
     forward_taps, partial(backward, grad_x=grad_x_taps, grad_weight=grad_weight_taps)
-)
-
-
-# broken: the backward of the 2018 post.
-
-
-def grad_x_undilated(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """grad_x as if the dilation were 1."""
-    del dilation
-    return grad_x(grad_output, weight, 1)
-
-
-def grad_weight_undilated(
-    grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int
-) -> Tensor:
-    """grad_weight as if the dilation were 1."""
-    del dilation
-    return grad_weight(grad_output, x, kernel_size, 1)
-
-
-BROKEN = Rule(
-    forward, partial(backward, grad_x=grad_x_undilated, grad_weight=grad_weight_undilated)
 )

@@ -1,0 +1,119 @@
+"""Each wrong rule is wrong in just the way that its line says."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+from torch.autograd.gradcheck import GradcheckError
+from torch.nn import grad as conv_grads
+from torch.testing import assert_close
+
+from context_agg.ops import get_conv_op
+from context_agg.ops.mistakes import MISTAKES
+from tests.operands import operands
+
+SIDES = [1, 3, 5]
+Primitive = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+# PyTorch's own primitives in float64 are the independent formulas: grad_x and grad_weight of
+# (x, weight, local gradient, dilation), where the local gradient has the ReLU mask in it.
+
+
+def x_of(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
+    margin = dilation * (weight.shape[-1] // 2)
+    grad: Tensor = conv_grads.conv2d_input(
+        x.shape, weight, local, padding=margin, dilation=dilation
+    )
+    return grad
+
+
+def weight_of(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
+    margin = dilation * (weight.shape[-1] // 2)
+    grad: Tensor = conv_grads.conv2d_weight(
+        x, weight.shape, local, padding=margin, dilation=dilation
+    )
+    return grad
+
+
+def as_if(primitive: Primitive, dilations: dict[int, int]) -> Primitive:
+    return lambda x, w, local, d: primitive(x, w, local, dilations.get(d, d))
+
+
+def undilated(primitive: Primitive) -> Primitive:
+    return lambda x, w, local, d: primitive(x, w, local, 1)
+
+
+def mirrored(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
+    return x_of(x, torch.rot90(weight, 2, (2, 3)), local, dilation)
+
+
+def exchanged(primitive: Primitive) -> Primitive:
+    draft = as_if(primitive, {1: 1, 2: 2, 4: 3, 8: 3, 16: 1})
+    return lambda x, w, local, d: draft(x, w, local.permute(0, 1, 3, 2), d)
+
+
+FORMULAS: dict[str, tuple[Primitive, Primitive, bool]] = {  # grad_x, grad_weight, has grad_bias
+    "broken": (undilated(x_of), undilated(weight_of), True),
+    "undilated_grad_x": (undilated(x_of), weight_of, True),
+    "undilated_grad_weight": (x_of, undilated(weight_of), True),
+    "unrotated": (mirrored, weight_of, True),
+    "no_bias_grad": (x_of, weight_of, False),
+    "draft": (exchanged(x_of), exchanged(weight_of), True),
+}
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("dilation", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_the_one_its_line_says(
+    name: str, side: int, dilation: int, relu: bool
+) -> None:
+    x, weight, bias = operands(side=side, h=9, w=9)
+    y = get_conv_op(name)(x, weight, bias, dilation, relu)
+    right = get_conv_op("auto")(x, weight, bias, dilation, relu)
+    assert_close(y, right)  # the forward is right
+    grad_output = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1))
+    grads = torch.autograd.grad(y, (x, weight, bias), grad_output)
+    local = grad_output * (y > 0) if relu else grad_output
+    of_x, of_weight, has_bias = FORMULAS[name]
+    assert_close(grads[0], of_x(x, weight, local, dilation))
+    assert_close(grads[1], of_weight(x, weight, local, dilation))
+    assert_close(grads[2], local.sum((0, 2, 3)) * has_bias)
+
+
+AT_DILATION_1 = {  # whether gradcheck at dilation 1, the easiest check, finds it
+    "broken": False,
+    "undilated_grad_x": False,
+    "undilated_grad_weight": False,
+    "unrotated": True,
+    "no_bias_grad": True,
+    "draft": True,
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_gradcheck_at_dilation_1_overlooks_what_only_dilation_shows(name: str) -> None:
+    case = (get_conv_op(name), (*operands(h=5, w=5), 1, True))
+    if AT_DILATION_1[name]:
+        with pytest.raises(GradcheckError, match="Jacobian mismatch"):
+            gradcheck(*case)
+    else:
+        assert gradcheck(*case)
+
+
+@pytest.mark.parametrize("dilation", [2, 3, 4, 8])
+@pytest.mark.parametrize("name", MISTAKES)
+def test_gradcheck_from_dilation_2_on_catches_every_mistake(name: str, dilation: int) -> None:
+    with pytest.raises(GradcheckError, match="Jacobian mismatch"):
+        gradcheck(get_conv_op(name), (*operands(h=9, w=9), dilation, True))
+
+
+def test_draft_works_on_square_maps_only() -> None:
+    x, weight, bias = operands(h=9, w=8)
+    y = get_conv_op("draft")(x, weight, bias, 2)
+    with pytest.raises(ValueError, match="must be square, not 9x8"):
+        y.sum().backward()
