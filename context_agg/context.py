@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from context_agg.ops import CONV_OPS, get_conv_op
+from context_agg.shortcuts import GradientShortcuts
 
 BASIC_WIDTHS = (1, 1, 1, 1, 1, 1, 1)
 LARGE_WIDTHS = (2, 2, 4, 8, 16, 32, 32)
@@ -124,6 +125,8 @@ class ContextModule(nn.Module):
         init_std: for "normal", the standard deviation of the weights (None: 0.1); for "identity",
             `noise_std` of `identity_init_` (None: 0 at equal widths, where every map has a block
             of its own; else 0.01, that of the released code).
+        shortcut: gradient shortcuts between the 3x3 layers and the last one; needs equal widths
+            and padding "same".
         padding: "same" (zeros around every layer, as the paper's appendix), "once" (zeros around
             the input, as wide as the view, as the paper's VOC network) or "valid" (none: the
             output is smaller than the input by the receptive field less one).
@@ -144,10 +147,17 @@ class ContextModule(nn.Module):
         init: str = "identity",
         init_std: float | None = None,
         padding: str = "same",
+        shortcut: GradientShortcuts | None = None,
         backprop: str = "manual",
     ) -> None:
         super().__init__()
         _check(channels, dilations, widths, init, init_std, padding)
+        self.shortcut = shortcut or GradientShortcuts()
+        if self.shortcut.scale and (padding != "same" or set(widths) != {1}):
+            raise ValueError(
+                f"shortcut: scale={self.shortcut.scale} adds gradients of one shape, so it needs "
+                f"padding='same' and widths of 1, not {padding!r} and {list(widths)}"
+            )
         maps = [channels, *(width * channels for width in widths)]
         layers = [
             DilatedConv2d(c_in, c_out, 3, dilation, relu=True, backprop=backprop)
@@ -196,10 +206,11 @@ class ContextModule(nn.Module):
         if self.padding == "once":
             margin = self.receptive_field // 2
             x = F.pad(x, (margin, margin, margin, margin))
+        if self.padding == "same":
+            y: Tensor = self.shortcut(x, self.convolutions)
+            return y
         for layer in self.convolutions:
-            x = layer(x)
-            if self.padding != "same":
-                x = _crop(x, layer.margin)  # what saw the layer's own zeros
+            x = _crop(layer(x), layer.margin)  # what saw the layer's own zeros
         return x
 
     def _initialise(self, init: str, init_std: float | None) -> None:

@@ -1,26 +1,35 @@
 """The learner: loss, metrics, optimizer."""
 
 import lightning as L
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from context_agg.shortcuts import GradientShortcuts
+
 
 class Learner(L.LightningModule):
-    """Trains a network on cross-entropy and logs loss and accuracy of every epoch.
+    """Trains a network and logs loss and accuracy of every epoch.
 
     Args:
         network: images (N, C, H, W) -> logits (N, K), or (N, K, H, W) for dense data.
         optimizer: of the network's parameters.
         num_classes: K.
+        loss: (logits, target) -> scalar, the mean over the batch; cross-entropy if left out.
     """
 
-    def __init__(self, network: nn.Module, optimizer: Optimizer, num_classes: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        num_classes: int,
+        loss: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
+        self.loss = loss or nn.CrossEntropyLoss()
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
         )
@@ -28,6 +37,11 @@ class Learner(L.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
         return logits
+
+    def on_train_epoch_start(self) -> None:
+        for module in self.network.modules():
+            if isinstance(module, GradientShortcuts):
+                module.epoch = self.current_epoch
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         return self._step(batch, "train", self.train_accuracy)
@@ -44,7 +58,7 @@ class Learner(L.LightningModule):
     def _step(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: Metric) -> Tensor:
         x, target = batch
         logits = self(x)
-        loss = F.cross_entropy(logits, target)
+        loss: Tensor = self.loss(logits, target)
         accuracy(logits, target)
         self.log_dict(
             {f"{stage}/loss": loss, f"{stage}/accuracy": accuracy},

@@ -8,6 +8,7 @@ from torch import nn
 
 from context_agg.context import ContextModule
 from context_agg.data.images import ImageData
+from context_agg.post import PostContext
 
 
 def describe_start(
@@ -17,7 +18,7 @@ def describe_start(
     parts = {name: _count(part) for name, part in network.named_children()}
     parameters = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
     context = getattr(network, "context", None)
-    if isinstance(context, ContextModule):
+    if isinstance(context, ContextModule | PostContext):
         dilations = " ".join(str(conv.dilation[0]) for conv in context.convolutions)
         side = context.receptive_field
         backprop = context.convolutions[0].backprop

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from context_agg.analysis.curves import save_curves
 from context_agg.command_line import CONF, CONFIG_NAME, check_command_line
@@ -28,10 +29,20 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     """Data and learner of one configuration."""
     data: ImageData = instantiate(cfg.data)
     network = instantiate(cfg.model, **data.spec.shapes)
+    for part in cfg.frozen:
+        _part(network, part).requires_grad_(False)
     if cfg.compile:
         network.compile()
-    optimizer = instantiate(cfg.optimizer, list(network.parameters()))
-    return data, Learner(network, optimizer, len(data.spec.classes))
+    optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
+    return data, Learner(network, optimizer, len(data.spec.classes), instantiate(cfg.loss))
+
+
+def _part(network: nn.Module, name: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        parts = ", ".join(part for part, _ in network.named_modules() if part)
+        raise ValueError(f"frozen={name}: the network has no such part, but {parts}") from None
 
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:

@@ -28,6 +28,11 @@ def whole_numbers(value: object) -> bool:
     return isinstance(value, ListConfig) and all(map(whole(1), value))
 
 
+def names(value: object) -> bool:
+    """A list of words."""
+    return isinstance(value, ListConfig) and all(isinstance(name, str) for name in value)
+
+
 def share(value: object) -> bool:
     """Lightning's way to say how much of an epoch: 0.0 to 1.0, or a whole number of batches."""
     return whole(1)(value) or (isinstance(value, float) and 0 < value <= 1)
@@ -42,11 +47,17 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
+    ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
     ("model.dilations", whole_numbers, "a list of whole numbers, 1 or more: [1,2,4]"),
     ("model.widths", whole_numbers, "a list of whole numbers, 1 or more: [1,1,2]"),
     ("model.hidden", whole_numbers, "a list of whole numbers, 1 or more: [] or [100]"),
     ("model.init_std", lambda v: v is None or number(v), "a number, or null for the default"),
+    ("model.shortcut.scale", number, "a number; 0 for the plain gradient"),
+    ("model.shortcut.decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
+    ("model.shortcut.window", lambda v: v is None or whole(1)(v), "1 or more, or null for all"),
+    ("callbacks.gradient_noise.eta", lambda v: number(v) and v >= 0, "a variance, 0 or more"),
+    ("callbacks.gradient_noise.gamma", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("optimizer.lr", lambda v: number(v) and v > 0, "a number above 0"),
     ("optimizer.momentum", lambda v: number(v) and 0 <= v < 1, "a number from 0 to below 1"),
     ("optimizer.weight_decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
@@ -72,7 +83,7 @@ def check_values(cfg: DictConfig) -> None:
     for key, is_right, requirement in CHECKS:
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
-        if name in node and not is_right(node[name]):
+        if node is not None and name in node and not is_right(node[name]):
             raise ValueError(f"{key}={node[name]} must be {requirement}")
     if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError(

@@ -38,6 +38,18 @@ MISTAKES = [
     (["model.init=identiy"], ["unknown init='identiy'", "identity, normal"]),
     (["model.init_std=big"], ["model.init_std=big must be a number"]),
     (["model.padding=valid"], ["28x28", "at least 67x67", "'same' or 'once'"]),
+    (["model.shortcut.window=0"], ["model.shortcut.window=0 must be 1 or more, or null"]),
+    (["model.shortcut.decay=-1"], ["model.shortcut.decay=-1 must be"]),
+    (["model=large", "model.shortcut.scale=1"], ["scale=1 adds gradients", "widths of 1"]),
+    (["model.shortcut.scale=1", "model.padding=once"], ["needs padding='same'", "'once'"]),
+    (["model=post", "model.activation=relu"], ["unknown activation='relu'", "sigmoid, arctan"]),
+    (["frozen=[contxt]"], ["frozen=contxt: the network has no such part", "context", "head"]),
+    (["frozen=context"], ["frozen=context must be a list of parts"]),
+    (["frozen=[stem,context,head]"], ["optimizer", "empty"]),
+    (
+        ["callbacks=gradient_noise", "callbacks.gradient_noise.eta=-1"],
+        ["eta=-1 must be a variance"],
+    ),
     (["backprop=manul"], ["unknown backprop='manul'", "auto, manual"]),
     # how it is trained
     (["optimizer.lr=0"], ["optimizer.lr=0 must be a number above 0"]),

@@ -1,0 +1,163 @@
+"""The network and the optimizer of the 2018 post's drafts, peculiarities included."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from context_agg.context import DilatedConv2d, receptive_field
+from context_agg.shortcuts import GradientShortcuts
+
+
+class Arctan(nn.Module):
+    """Arctan as an activation: bounds the logits by pi / 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.arctan()
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "arctan": Arctan}
+
+
+class PostContext(nn.Module):
+    """Dilated 3x3 layers of one map with ReLU and no bias, weights from N(0, init_std^2).
+
+    Unlike `ContextModule` it ends in a 3x3 layer with ReLU too.
+
+    Args:
+        dilations: of the layers, in pixels.
+        init_std: standard deviation of the weights; 1 in the drafts.
+        shortcut: gradient shortcuts between the layers.
+        backprop: a name in `ops.CONV_OPS`.
+
+    Shape: (N, 1, H, W) -> (N, 1, H, W).
+    """
+
+    channels = 1
+
+    def __init__(
+        self,
+        dilations: Sequence[int],
+        init_std: float,
+        shortcut: GradientShortcuts | None = None,
+        backprop: str = "manual",
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DilatedConv2d(1, 1, 3, dilation, bias=False, relu=True, backprop=backprop)
+            for dilation in dilations
+        )
+        for conv in self.convolutions:
+            nn.init.normal_(conv.weight, std=init_std)
+        self.shortcut = shortcut or GradientShortcuts()
+        self.receptive_field = receptive_field(dilations)
+
+    @property
+    def convolutions(self) -> list[DilatedConv2d]:
+        """The layers, in order."""
+        return cast(list[DilatedConv2d], list(self.layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.shortcut(x, self.convolutions)
+        return y
+
+
+class PostNet(nn.Module):
+    """Classifies an image by `PostContext` and a fully connected head that bounds its logits.
+
+    Args:
+        dilations: of the convolutions, in pixels.
+        init_std: standard deviation of the convolutions' weights.
+        hidden: sizes of the head's hidden layers.
+        activation: after every layer of the head, the last one too: "sigmoid" or "arctan".
+        in_channels: channels of the image; must be 1.
+        image_size: height and width of the image, in pixels.
+        num_classes: K.
+        dense: whether every pixel has a class of its own; this network has no answer to that.
+        shortcut: gradient shortcuts between the convolutions.
+        backprop: a name in `ops.CONV_OPS`.
+
+    Shape: (N, 1, H, W) -> logits (N, K).
+
+    Raises:
+        ValueError: for a value that names no such network.
+    """
+
+    def __init__(
+        self,
+        dilations: Sequence[int],
+        init_std: float,
+        hidden: Sequence[int],
+        activation: str,
+        *,
+        in_channels: int,
+        image_size: tuple[int, int],
+        num_classes: int,
+        dense: bool = False,
+        shortcut: GradientShortcuts | None = None,
+        backprop: str = "manual",
+    ) -> None:
+        super().__init__()
+        if dense or in_channels != 1:
+            raise ValueError("model=post classifies grey images; take another for other data")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"unknown activation={activation!r}; choose one of {', '.join(ACTIVATIONS)}"
+            )
+        self.context = PostContext(dilations, init_std, shortcut, backprop)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for features, size in pairwise([math.prod(image_size), *hidden, num_classes]):
+            layers += [nn.Linear(features, size), ACTIVATIONS[activation]()]
+        self.head = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.context(x))
+        return logits
+
+
+class DraftAdam(Optimizer):
+    """Adam whose bias correction forgets the power t: m / (1 - beta_1), v / (1 - beta_2).
+
+    The first step is Adam's; the later ones tend to sqrt(1 - beta_2) / (1 - beta_1) = 0.32 of it.
+
+    Args:
+        params: to optimize.
+        lr: learning rate.
+        betas: of the running means of the gradient and of its square.
+        eps: keeps the divisor from 0.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            beta_1, beta_2 = group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["mean"] = torch.zeros_like(parameter)
+                    state["square"] = torch.zeros_like(parameter)
+                mean, square = state["mean"], state["square"]
+                mean.lerp_(parameter.grad, 1 - beta_1)
+                square.lerp_(parameter.grad.square(), 1 - beta_2)
+                divisor = (square / (1 - beta_2)).sqrt_().add_(group["eps"])
+                parameter.addcdiv_(mean / (1 - beta_1), divisor, value=-group["lr"])
+        return loss

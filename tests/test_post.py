@@ -1,0 +1,143 @@
+"""The network, the loss and the optimizer of the 2018 post's drafts."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from context_agg.losses import BinaryCrossEntropyOnSoftmax
+from context_agg.post import DraftAdam, PostNet
+from context_agg.train import build, train
+from tests.config import compose_config
+from tests.fake_mnist import write_mnist
+
+IMAGE: Any = {"in_channels": 1, "image_size": (28, 28), "num_classes": 10}
+POST = (1, 1, 2, 4, 8, 16, 1, 1)
+
+
+def post_net(activation: str = "sigmoid", **options: Any) -> PostNet:
+    torch.manual_seed(0)
+    return PostNet(POST, 1.0, [1024], activation, **IMAGE, **options)
+
+
+def test_binary_cross_entropy_on_softmax_by_hand() -> None:
+    """p = (1/2, 1/4, 1/4) and (1/4, 1/4, 1/2), wanted 0 and 1."""
+    logits = torch.tensor([[2.0, 1.0, 1.0], [1.0, 1.0, 2.0]]).log()
+    first = -math.log(1 / 2) - 2 * math.log(3 / 4)
+    second = -math.log(1 / 4) - math.log(3 / 4) - math.log(1 / 2)
+    loss = BinaryCrossEntropyOnSoftmax()(logits, torch.tensor([0, 1]))
+    assert float(loss) == pytest.approx((first + second) / 2)
+
+
+def test_binary_cross_entropy_on_softmax_by_differences() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([4, 0, 2])
+    assert torch.autograd.gradcheck(lambda z: BinaryCrossEntropyOnSoftmax()(z, target), logits)
+
+
+def test_the_heads_bound_the_confidence() -> None:
+    """The largest probability, 0.232 with sigmoid logits and 0.720 with arctan logits."""
+    for activation, (low, high), bound in (
+        ("sigmoid", (0.0, 1.0), 0.2320),
+        ("arctan", (-math.pi / 2, math.pi / 2), 0.7200),
+    ):
+        net = post_net(activation)
+        logits = net(1000 * torch.randn(64, 1, 28, 28)).detach()
+        assert low <= float(logits.min()) <= float(logits.max()) <= high
+        best = math.exp(high) / (math.exp(high) + 9 * math.exp(low))
+        assert float(logits.softmax(1).max()) <= best + 1e-6
+        assert best == pytest.approx(bound, abs=2e-4)
+
+
+def test_the_stack_has_one_map_eight_3x3_kernels_and_no_bias() -> None:
+    net = post_net()
+    assert [tuple(p.shape) for p in net.context.parameters()] == [(1, 1, 3, 3)] * 8
+    assert [conv.dilation[0] for conv in net.context.convolutions] == list(POST)
+    assert all(conv.relu for conv in net.context.convolutions)
+    weights = torch.cat([p.detach().flatten() for p in net.context.parameters()])
+    assert 0.8 < float(weights.std()) < 1.2  # 72 draws from N(0, 1)
+
+
+def test_few_networks_are_dead_from_the_start() -> None:
+    """The reference found 1.5 % of 200; an all-zero output is what a dead one gives."""
+    images = torch.rand(4, 1, 28, 28)
+    dead = 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        net = PostNet(POST, 1.0, [], "sigmoid", **IMAGE)
+        dead += not bool(net.context(images).any())
+    assert dead <= 10
+
+
+@pytest.mark.parametrize("wrong", [{"in_channels": 3}, {"dense": True}], ids=["colour", "dense"])
+def test_data_it_is_not_made_for_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="grey images"):
+        PostNet(POST, 1.0, [], "sigmoid", **{**IMAGE, **wrong})
+
+
+def test_draft_adam_forgets_the_power_t() -> None:
+    """Against the formula in float64, and its first step against torch's Adam."""
+    torch.manual_seed(0)
+    grads = torch.randn(5, 4, dtype=torch.float64)
+    draft, adam = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
+    optimizer, right = DraftAdam([draft], lr=0.1), torch.optim.Adam([adam], lr=0.1)
+    mean = square = torch.zeros(4, dtype=torch.float64)
+    expected = torch.ones(4, dtype=torch.float64)
+    for step, grad in enumerate(grads):
+        draft.grad, adam.grad = grad.clone(), grad.clone()
+        optimizer.step()
+        right.step()
+        mean = 0.9 * mean + 0.1 * grad
+        square = 0.999 * square + 0.001 * grad**2
+        expected = expected - 0.1 * (mean / 0.1) / ((square / 0.001).sqrt() + 1e-8)
+        torch.testing.assert_close(draft.detach(), expected, rtol=1e-12, atol=1e-12)
+        if step == 0:
+            torch.testing.assert_close(draft, adam, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(draft, adam)
+
+
+EXPERIMENTS = {
+    "post_auto": (1e-4, "auto", [1024]),
+    "post_broken": (2.5e-3, "broken", [512, 128]),
+    "draft_manual": (2.5e-3, "draft", [512, 128]),
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_experiments_run_shortened(name: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path, "MNIST")
+    cfg = compose_config(
+        f"experiment={name}",
+        f"data.root={tmp_path}",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=20",
+        "trainer.limit_val_batches=1",
+        "trainer.limit_test_batches=1",
+    )
+    _, learner = build(cfg)
+    lr, backprop, hidden = EXPERIMENTS[name]
+    assert learner.optimizer.param_groups[0]["lr"] == lr
+    assert isinstance(learner.network, PostNet)
+    assert learner.network.context.convolutions[0].backprop == backprop
+    first = learner.network.get_submodule("head.1")
+    assert isinstance(first, nn.Linear)
+    assert first.out_features == hidden[0]
+    assert first.weight.requires_grad == (name != "draft_manual")
+    scores = train(cfg, tmp_path / "run")
+    assert scores["epochs"] == 2
+    assert (tmp_path / "run" / "curves.png").is_file()
+
+
+def test_frozen_parts_keep_their_initial_weights(tmp_path: Path) -> None:
+    cfg = compose_config("debug=step", "model.channels=2", "frozen=[context]")
+    before = build(cfg)[1].network.state_dict()
+    torch.manual_seed(0)
+    train(cfg, tmp_path)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, start in before.items():
+        if name.startswith("context."):
+            assert torch.equal(start, saved[f"network.{name}"])  # identity needs no seed
