@@ -21,7 +21,7 @@ ALL_KEYS = "`python -m context_agg.train --cfg job` prints all keys"
 SET_BY_TRAIN = ("params", "logger", "enable_progress_bar")  # constructor arguments
 
 
-def check_command_line(arguments: Sequence[str]) -> None:
+def check_command_line(arguments: Sequence[str], config_name: str = CONFIG_NAME) -> None:
     """Compares the keys that the arguments override with those of the configuration.
 
     A key is known if it stands in conf/ (with the choices of groups that the arguments make). With
@@ -35,7 +35,7 @@ def check_command_line(arguments: Sequence[str]) -> None:
     lines = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
     try:
         overrides = OverridesParser.create().parse_overrides(lines)
-        configs = list(_compositions([o for o in overrides if _is_group(o)]))
+        configs = list(_compositions([o for o in overrides if _is_group(o)], config_name))
     except OverrideParseException as error:
         raise SystemExit(
             f"cannot read {error.override}; a value that holds = or , or a space goes into quotes: "
@@ -64,7 +64,7 @@ def _groups() -> Iterator[str]:
     return (folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
-def _compositions(choices: Sequence[Override]) -> Iterator[DictConfig]:
+def _compositions(choices: Sequence[Override], config_name: str) -> Iterator[DictConfig]:
     """The configurations for every combination of the groups' choices that a sweep makes."""
     lines = (
         [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
@@ -74,7 +74,7 @@ def _compositions(choices: Sequence[Override]) -> Iterator[DictConfig]:
     )
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for combination in product(*lines):
-            yield compose(CONFIG_NAME, list(combination))
+            yield compose(config_name, list(combination))
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -51,12 +51,13 @@ class ContextNet(nn.Module):
         **context: Any,
     ) -> None:
         super().__init__()
-        self.context = ContextModule(channels, dilations, widths, backprop=backprop, **context)
+        module = ContextModule(channels, dilations, widths, backprop=backprop, **context)
         self.stem: nn.Module = (
             nn.Identity()
             if in_channels == channels
             else DilatedConv2d(in_channels, channels, 3, relu=True, backprop=backprop)
         )
+        self.context = module
         if dense:
             if hidden:
                 raise ValueError(

@@ -50,7 +50,7 @@ def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
 def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
     """Removes what a run that was cut off has left, and writes down what this one is."""
     shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
-    for pattern in ("events.out.tfevents.*", "hparams.yaml", "curves.png"):
+    for pattern in ("events.out.tfevents.*", "hparams.yaml", "curves.png", "gradients.*"):
         for file in run_dir.glob(pattern):
             file.unlink()
     (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
+    ("images", whole(1), "a whole number, 1 or more"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
     ("model.dilations", whole_numbers, "a list of whole numbers, 1 or more: [1,2,4]"),
@@ -56,6 +57,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("model.shortcut.scale", number, "a number; 0 for the plain gradient"),
     ("model.shortcut.decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("model.shortcut.window", lambda v: v is None or whole(1)(v), "1 or more, or null for all"),
+    ("callbacks.gradient_alignment.every", whole(1), "a whole number of steps, 1 or more"),
     ("callbacks.gradient_noise.eta", lambda v: number(v) and v >= 0, "a variance, 0 or more"),
     ("callbacks.gradient_noise.gamma", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("optimizer.lr", lambda v: number(v) and v > 0, "a number above 0"),

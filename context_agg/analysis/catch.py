@@ -1,0 +1,102 @@
+"""Which check catches which wrong backward pass: the table of `check backprop=all`."""
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from context_agg.analysis.gradcheck import gradcheck_failures, gradcheck_operands
+from context_agg.analysis.gradients import network_alignment
+from context_agg.callbacks.overfit import OverfitOneBatch
+from context_agg.ops import CONV_OPS
+from context_agg.train import build, build_trainer
+
+CHECKS = (
+    "gradcheck, dilation 1",
+    "gradcheck, dilation 2",
+    "cosine, identity",
+    "cosine, normal",
+    "overfit one batch",
+    "accuracy after one epoch",
+)
+ALIGNED = 0.99  # below this cosine, of any parameter, the check has caught something
+OVERFIT_LOSS, OVERFIT_STEPS = 0.01, 200
+SEEDS = (0, 1, 2)
+
+Row = dict[str, str]
+"""A cell for "rule" and for each of `CHECKS`; cells that have caught something are bold."""
+
+
+def catch_rows(cfg: DictConfig) -> Iterator[Row]:
+    """A row per name in `CONV_OPS`; the first, autograd, is what the others are held against.
+
+    A parameter's cosine with the true gradient, on one batch at the start, has caught something if
+    the lowest of all parameters is below 0.99; overfitting, if the loss of one batch is not down
+    to 0.01 in 200 steps; the accuracy, if all of three seeds are below all of autograd's.
+    """
+    yardstick: list[float] = []
+    for rule in CONV_OPS:
+        row = {"rule": f"`{rule}`"}
+        for dilation, check in ((1, CHECKS[0]), (2, CHECKS[1])):
+            operands = gradcheck_operands((7, 7), torch.device("cpu"))
+            failures = gradcheck_failures(CONV_OPS[rule], operands, dilation)
+            row[check] = _cell(", ".join(failures) or "passes", bool(failures))
+        for init, check in (("identity", CHECKS[2]), ("normal", CHECKS[3])):
+            cosine = lowest_cosine(_with(cfg, f"backprop={rule}", f"model.init={init}"))
+            row[check] = _cell(f"{cosine:.2f}", cosine < ALIGNED)
+        steps = overfit_steps(_with(cfg, f"backprop={rule}"))
+        row[CHECKS[4]] = _cell(f"{steps} steps" if steps else "stuck", not steps)
+        accuracies = [
+            accuracy_after_one_epoch(_with(cfg, f"backprop={rule}", f"seed={seed}"))
+            for seed in SEEDS
+        ]
+        yardstick = yardstick or accuracies
+        mean = sum(accuracies) / len(accuracies)
+        row[CHECKS[5]] = _cell(f"{mean:.3f}", max(accuracies) < min(yardstick))
+        yield row
+
+
+def _cell(text: str, caught: bool) -> str:
+    return f"**{text}**" if caught else text
+
+
+def _with(cfg: DictConfig, *overrides: str) -> DictConfig:
+    changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)))
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def lowest_cosine(cfg: DictConfig) -> float:
+    """Of all parameters, on the first images of the training set, at the start, in float64."""
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, learner = build(cfg)
+    learner.double()
+    x = data.train.images[: cfg.images].double() / 255
+    target = data.train.target[: cfg.images].long()
+    alignments = network_alignment(learner.network, learner.loss, x, target)
+    return min(alignment.cosine for alignment in alignments.values())
+
+
+def overfit_steps(cfg: DictConfig) -> int | None:
+    """Steps until the loss of one batch is 0.01; None if 200 are not enough."""
+    cfg = _with(cfg, f"trainer.max_epochs={OVERFIT_STEPS}", "trainer.limit_val_batches=1")
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, learner = build(cfg)
+    options = {"logger": False, "enable_checkpointing": False}
+    trainer = build_trainer(cfg, callbacks=[OverfitOneBatch(OVERFIT_LOSS)], **options)
+    try:
+        trainer.fit(learner, data)
+    except RuntimeError:
+        return None
+    return trainer.global_step
+
+
+def accuracy_after_one_epoch(cfg: DictConfig) -> float:
+    """On the held-out images."""
+    cfg = _with(cfg, "trainer.max_epochs=1")
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, learner = build(cfg)
+    trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
+    trainer.fit(learner, data)
+    return float(trainer.callback_metrics["val/accuracy"])

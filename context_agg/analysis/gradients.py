@@ -1,0 +1,158 @@
+"""Gradients beside the true ones: of one operator alone, and of a network as it trains."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from context_agg.context import DilatedConv2d
+from context_agg.ops import ConvOp
+from context_agg.shortcuts import GradientShortcuts
+
+
+class Alignment(NamedTuple):
+    """How a gradient lies to the true one; NaN where the true one is zero."""
+
+    cosine: float
+    norm_ratio: float
+    """|gradient| / |true gradient|"""
+    sign_agreement: float
+    """Of the entries where the true gradient is not zero, the share with the same sign."""
+
+
+def align(gradient: Tensor, true: Tensor) -> Alignment:
+    """Compares two tensors of one shape, in float64."""
+    a, b = gradient.detach().double().flatten(), true.detach().double().flatten()
+    norms = a.norm(), b.norm()
+    there = b != 0
+    signs = (a.sign() == b.sign())[there].double()
+    return Alignment(
+        cosine=float((a / norms[0]) @ (b / norms[1])) if norms[0] and norms[1] else _zero(b),
+        norm_ratio=float(norms[0] / norms[1]) if norms[1] else float("nan"),
+        sign_agreement=float(signs.mean()) if there.any() else float("nan"),
+    )
+
+
+def _zero(true: Tensor) -> float:
+    """The cosine of no gradient at all: 0, but undefined where there should be none."""
+    return 0.0 if true.any() else float("nan")
+
+
+class LayerCase(NamedTuple):
+    """What a layer of a network works on: its operands, and the gradient that comes back."""
+
+    name: str
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    dilation: int
+    relu: bool
+    grad_output: Tensor
+
+
+def layer_cases(network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor) -> list[LayerCase]:
+    """The cases of all `DilatedConv2d`s, with the true gradients of the loss at their outputs."""
+    seen: list[tuple[str, DilatedConv2d, Tensor, Tensor]] = []
+    handles = []
+    for name, module in network.named_modules():
+        if isinstance(module, DilatedConv2d):
+
+            def keep(
+                module: nn.Module, operands: tuple[Tensor], y: Tensor, name: str = name
+            ) -> None:
+                assert isinstance(module, DilatedConv2d)
+                y.retain_grad()
+                seen.append((name, module, operands[0].detach(), y))
+
+            handles.append(module.register_forward_hook(keep))
+    with true_backward(network):
+        loss(network(x), target).backward()
+    for handle in handles:
+        handle.remove()
+    cases = []
+    for name, conv, operand, y in seen:
+        bias = None if conv.bias is None else conv.bias.detach()
+        weight, dilation = conv.weight.detach(), conv.dilation[0]
+        assert y.grad is not None
+        cases.append(LayerCase(name, operand, weight, bias, dilation, conv.relu, y.grad))
+    return cases
+
+
+def layer_tensors(op: ConvOp, case: LayerCase, dtype: torch.dtype) -> dict[str, Tensor]:
+    """y, grad_x, grad_weight and grad_bias of an operator; a gradient it does not give is 0."""
+    operands = {"x": case.x, "weight": case.weight, "bias": case.bias}
+    leaves = {
+        name: operand.to(dtype, copy=True).requires_grad_()
+        for name, operand in operands.items()
+        if operand is not None
+    }
+    y = op(leaves["x"], leaves["weight"], leaves.get("bias"), case.dilation, case.relu)
+    wanted = list(leaves.values())
+    grads = torch.autograd.grad(y, wanted, case.grad_output.to(dtype), materialize_grads=True)
+    return {
+        "y": y.detach(),
+        **{f"grad_{name}": grad for name, grad in zip(leaves, grads, strict=True)},
+    }
+
+
+def true_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
+) -> Tensor:
+    """The yardstick: PyTorch's convolution and its autograd, called directly."""
+    y = F.conv2d(x, weight, bias, padding=dilation * (weight.shape[-1] // 2), dilation=dilation)
+    return y.relu() if relu else y
+
+
+@contextmanager
+def true_backward(network: nn.Module) -> Iterator[None]:
+    """Inside, the network's gradients are autograd's: no hand-written rule, no shortcuts."""
+    convs = [m for m in network.modules() if isinstance(m, DilatedConv2d)]
+    shortcuts = [m for m in network.modules() if isinstance(m, GradientShortcuts)]
+    before = [conv.backprop for conv in convs], [shortcut.scale for shortcut in shortcuts]
+    for conv in convs:
+        conv.backprop = "auto"
+    for shortcut in shortcuts:
+        shortcut.scale = 0.0
+    try:
+        yield
+    finally:
+        for conv, backprop in zip(convs, before[0], strict=True):
+            conv.backprop = backprop
+        for shortcut, scale in zip(shortcuts, before[1], strict=True):
+            shortcut.scale = scale
+
+
+def parameter_gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of every trained parameter, by name; the parameters' own .grad stays."""
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    grads = torch.autograd.grad(loss, list(trained.values()), materialize_grads=True)
+    return dict(zip(trained, grads, strict=True))
+
+
+def network_gradients(
+    network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The gradients of the trained parameters as the network is, and the true ones."""
+    ours = parameter_gradients(network, loss(network(x), target))
+    with true_backward(network):
+        true = parameter_gradients(network, loss(network(x), target))
+    return ours, true
+
+
+def network_alignment(
+    network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
+) -> dict[str, Alignment]:
+    """Of every trained parameter, by name: its gradient as the network is beside the true one."""
+    ours, true = network_gradients(network, loss, x, target)
+    return {name: align(ours[name], true[name]) for name in ours}
+
+
+def by_layer(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The gradients of a layer's parameters, weight and bias, as one vector."""
+    layers: dict[str, list[Tensor]] = {}
+    for name, gradient in gradients.items():
+        layers.setdefault(name.rpartition(".")[0], []).append(gradient.flatten())
+    return {name: torch.cat(parts) for name, parts in layers.items()}

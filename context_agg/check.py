@@ -1,0 +1,206 @@
+"""Check a backward pass: `python -m context_agg.check backprop=NAME`.
+
+Puts every tensor of every layer beside float64 autograd, then the operator beside finite
+differences; exit code 0 only if all is right. With op=package.module:function an operator of your
+own; backprop=all prints what catches which mistake.
+"""
+
+import importlib
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+import hydra
+import lightning as L
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from context_agg.analysis.catch import CHECKS, catch_rows
+from context_agg.analysis.gradcheck import (
+    difference_errors,
+    gradcheck_failures,
+    gradcheck_operands,
+)
+from context_agg.analysis.gradients import (
+    LayerCase,
+    align,
+    layer_cases,
+    layer_tensors,
+    network_alignment,
+    true_conv,
+)
+from context_agg.command_line import CONF, check_command_line
+from context_agg.context import DilatedConv2d
+from context_agg.errors import one_message
+from context_agg.learner import Learner
+from context_agg.ops import CONV_OPS, ConvOp
+from context_agg.quiet import quiet
+from context_agg.train import build, build_trainer
+from context_agg.values import check_values
+
+EXACT = 1e-9  # largest difference in float64, in units of the largest true entry
+STEPS = tuple(10.0**-k for k in range(1, 11))  # of the finite differences
+GRADCHECKS = ((1, (7, 7)), (2, (7, 7)), (2, (6, 5)))  # dilation, height and width of the map
+
+
+def user_op(path: str) -> ConvOp:
+    """The operator at package.module:function.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    module, _, name = path.partition(":")
+    try:
+        op: ConvOp = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"op={path}: {error}; write package.module:function, importable from here"
+        ) from error
+    if not callable(op):
+        raise ValueError(f"op={path} is not a function")
+    return op
+
+
+def check(cfg: DictConfig) -> bool:
+    """Prints all comparisons; returns whether the backward pass is right.
+
+    Raises:
+        UserError: for a value that names nothing to check.
+    """
+    start = time.perf_counter()
+    with one_message():
+        check_values(cfg)
+        if cfg.op is not None:
+            CONV_OPS[cfg.op] = user_op(cfg.op)
+            cfg.backprop = cfg.op
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+        data, learner = build(cfg)
+        device = build_trainer(cfg, logger=False).strategy.root_device
+        if not any(isinstance(module, DilatedConv2d) for module in learner.network.modules()):
+            raise ValueError("this model has no dilated convolution to check")
+    op = CONV_OPS[cfg.backprop]
+    images, target = data.train.images[: cfg.images], data.train.target[: cfg.images]
+    x, target = images.to(device, torch.float64) / 255, target.to(device).long()
+    learner.to(device, torch.float64)
+    print(f"backprop={cfg.backprop} beside float64 autograd on {len(x)} images, {device}\n")
+    wrong: Findings = defaultdict(list)
+    for line in layer_lines(op, layer_cases(learner.network, learner.loss, x, target), wrong):
+        print(line)
+    print("\nIn training, where a layer also suffers from the layers after it:\n")
+    for line in network_lines(learner, x, target):
+        print(line)
+    print("\nFinite differences, float64, 2 images of 3 maps, 3x3 kernel:\n")
+    for line in difference_lines(op, device, wrong):
+        print(line)
+    found = "; ".join(
+        f"{what} at {', '.join(dict.fromkeys(where))}" for what, where in wrong.items()
+    )
+    verdict = f"WRONG: {found}" if wrong else "right"
+    print(f"\n{cfg.backprop} is {verdict}  ({time.perf_counter() - start:.1f} s)")
+    return not wrong
+
+
+Findings = dict[str, list[str]]
+"""What is wrong, and where."""
+
+
+def layer_lines(op: ConvOp, cases: list[LayerCase], wrong: Findings) -> Iterator[str]:
+    """A line for every tensor of every layer, by itself; adds to what is wrong."""
+    width = max(len(case.name) for case in cases)
+    yield (
+        f"{'layer':<{width}}  dilation  tensor       exact  largest difference    cosine    norm  "
+        "signs  in float32"
+    )
+    yield f"{'':<{width}}                                absolute relative             ratio"
+    for case in cases:
+        true = layer_tensors(true_conv, case, torch.float64)
+        try:
+            ours = layer_tensors(op, case, torch.float64)
+            rough = layer_tensors(op, case, torch.float32)
+        except Exception as error:  # whatever a user's operator raises
+            wrong["error"].append(case.name)
+            yield f"{case.name:<{width}}  {case.dilation:>8}  raised {error!r}"
+            continue
+        for tensor, expected in true.items():
+            difference, largest = relative_difference(ours[tensor], expected)
+            if not largest <= EXACT:
+                wrong[tensor].append(f"dilation {case.dilation}")
+            cosine, ratio, signs = align(ours[tensor], expected)
+            in_float32 = relative_difference(rough[tensor], expected)[1]
+            yield (
+                f"{case.name:<{width}}  {case.dilation:>8}  {tensor:<11}  "
+                f"{'yes' if largest <= EXACT else 'NO':<5}  {difference:>8.1e} {largest:>8.1e}  "
+                f"{cosine:>8.4f} {ratio:>7.4f} {signs:>6.3f}    {in_float32:>8.1e}"
+            )
+
+
+def relative_difference(ours: Tensor, true: Tensor) -> tuple[float, float]:
+    """The largest absolute difference, and that in units of the largest true entry."""
+    if ours.shape != true.shape:
+        return float("inf"), float("inf")
+    difference = float((ours - true).abs().max())
+    scale = float(true.abs().max())
+    return difference, difference / scale if scale else (float("inf") if difference else 0.0)
+
+
+def network_lines(learner: Learner, x: Tensor, target: Tensor) -> Iterator[str]:
+    """A line for every trained parameter."""
+    try:
+        alignments = network_alignment(learner.network, learner.loss, x, target)
+    except Exception as error:  # whatever a user's operator raises
+        yield f"raised {error!r}"
+        return
+    width = max(map(len, alignments))
+    yield f"{'parameter':<{width}}   cosine   norm ratio   signs"
+    for name, (cosine, ratio, signs) in alignments.items():
+        yield f"{name:<{width}}  {cosine:>7.4f}  {ratio:>11.4f}  {signs:>6.3f}"
+
+
+def difference_lines(op: ConvOp, device: torch.device, wrong: Findings) -> Iterator[str]:
+    """Gradcheck on three cases, and the error of central differences for ten step sizes."""
+    for dilation, size in GRADCHECKS:
+        case = f"dilation {dilation} on {size[0]}x{size[1]}"
+        failures = gradcheck_failures(op, gradcheck_operands(size, device), dilation)
+        if failures:
+            wrong["gradcheck"].append(case)
+        yield f"gradcheck, {case}: {', '.join(failures) or 'passed'}"
+    try:
+        errors = difference_errors(op, *gradcheck_operands((7, 7), device), 2, STEPS)
+    except Exception as error:  # whatever a user's operator raises
+        yield f"central differences: raised {error!r}"
+        return
+    yield "step eps          " + " ".join(f"{eps:>7.0e}" for eps in STEPS)
+    yield "relative error    " + " ".join(f"{error:>7.0e}" for error in errors)
+
+
+def print_catch_table(cfg: DictConfig) -> None:
+    """What catches which mistake, as a table in Markdown, a row as soon as it is known."""
+    print(f"| rule | {' | '.join(CHECKS)} |")
+    print("| --- |" + " --- |" * len(CHECKS))
+    for row in catch_rows(cfg):
+        print(f"| {' | '.join(row.values())} |", flush=True)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="check")
+def run(cfg: DictConfig) -> None:
+    """Checks, and exits with 1 if something is wrong."""
+    quiet()
+    torch.set_num_threads(1)  # the tensors are small: threads would wait for each other
+    if cfg.backprop == "all" and cfg.op is None:
+        print_catch_table(cfg)
+    elif not check(cfg):
+        sys.exit(1)
+
+
+def main() -> None:
+    """The command."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        sys.exit("one check at a time: backprop=NAME, or backprop=all for the table of all rules")
+    check_command_line(sys.argv[1:], "check")
+    run()
+
+
+if __name__ == "__main__":
+    main()
