@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run sweep results test test-all check lint types format tensorboard clean
+.PHONY: help install run sweep results figures test test-all check lint types format tensorboard clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ results: $(VENV)/installed ## every number of docs/results.md again: about an ho
 	$(BIN)/python -m context_agg.train -m model=large,plain,linear data=mnist trainer.max_epochs=3 \
 	hydra/launcher=joblib
 	$(BIN)/python docs/collect.py
+
+figures: $(VENV)/installed ## the figures of docs/gradients.md; measures what docs/results lacks, with MNIST
+	$(BIN)/python docs/gradients.py
 
 test: $(VENV)/installed-dev ## the test suite, without what is slow
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

@@ -22,6 +22,7 @@ from context_agg.learner import Learner
 from context_agg.quiet import quiet
 from context_agg.run_directory import begin, finished_scores, write_scores
 from context_agg.summary import describe_end, describe_start
+from context_agg.trained import read_weights
 from context_agg.values import check_values
 
 
@@ -34,7 +35,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     if cfg.compile:
         network.compile()
     optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
-    return data, Learner(network, optimizer, len(data.spec.classes), instantiate(cfg.loss))
+    loss, schedule = instantiate(cfg.loss), instantiate(cfg.get("schedule"))
+    return data, Learner(network, optimizer, len(data.spec.classes), loss, schedule)
 
 
 def _part(network: nn.Module, name: str) -> nn.Module:
@@ -87,7 +89,8 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
         "final/accuracy": float(trainer.callback_metrics["val/accuracy"]),
         "train/images_per_second": float(trainer.callback_metrics["train/images_per_second"]),
     }
-    (tests,) = trainer.test(learner, data, ckpt_path="best", weights_only=True, verbose=False)
+    learner.network.load_state_dict(read_weights(output_dir))  # the best, and as `evaluate` does
+    (tests,) = trainer.test(learner, data, verbose=False)
     scores |= tests
     save_curves(output_dir, data.held_out_name)
     write_scores(output_dir, scores)

@@ -72,6 +72,8 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("trainer.limit_test_batches", share, A_SHARE),
     ("data.batch_size", whole(1), "a whole number, 1 or more"),
     ("data.shift", whole(0), "a whole number of pixels, 0 or more"),
+    ("data.rotate", lambda v: number(v) and v >= 0, "a number of degrees, 0 or more"),
+    ("data.zoom", lambda v: number(v) and v >= 0, "a share, 0 or more: 0.1 for up to 10 %"),
     ("data.root", lambda v: isinstance(v, str), "a folder"),
 )
 

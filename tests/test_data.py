@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from context_agg.data.augment import RandomShift
+from context_agg.data.augment import RandomAffine, RandomShift
 from context_agg.data.batches import EpochBatches
 from context_agg.data.digits import load_digits
 from context_agg.data.images import ImageData
@@ -161,6 +161,56 @@ def test_random_shift_moves_each_image_by_its_own_amount_and_fills_with_zeros() 
 def test_a_shift_of_zero_changes_nothing() -> None:
     images = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
     assert torch.equal(RandomShift(0)(images, np.random.default_rng(0)), images)
+
+
+def test_a_quarter_turn_is_exact() -> None:
+    """A turn by 90 degrees is exact; a positive draw turns clockwise."""
+
+    class Draws:
+        """Stands for a generator that draws what it is given."""
+
+        def uniform(self, low: float, high: float, count: int) -> Any:
+            return np.ones(count) * self.value
+
+        value = 1.0
+
+    images = torch.randint(0, 256, (2, 1, 6, 6), dtype=torch.uint8)
+    draws: Any = Draws()
+    warped = RandomAffine(0, rotate=90)._warp(images, draws)
+    assert torch.equal(warped, images.rot90(-1, (2, 3)))
+
+
+def test_zoom_scales_about_the_middle() -> None:
+    """A square of 32 pixels in 96 becomes one of 32 s; its mass grows with s^2."""
+    images = torch.zeros(500, 1, 96, 96, dtype=torch.uint8)
+    images[..., 32:64, 32:64] = 200
+    zoomed = RandomAffine(0, zoom=0.5)(images, np.random.default_rng(0)).float()
+    scale = (zoomed.sum((1, 2, 3)) / images[0].sum()).sqrt()
+    assert float(scale.min()) == pytest.approx(1 / 1.5, rel=0.02)
+    assert float(scale.max()) == pytest.approx(1.5, rel=0.02)
+    mean = zoomed.mean(0)[0]
+    torch.testing.assert_close(mean, mean.flip(0, 1), rtol=0.02, atol=0.5)  # still in the middle
+
+
+def test_rotation_keeps_shapes_on_oblong_images() -> None:
+    """A disc stays a disc where height and width differ, and nothing else appears."""
+    y, x = torch.meshgrid(torch.arange(20) - 9.5, torch.arange(31) - 15.0, indexing="ij")
+    disc = (200 * (x**2 + y**2 < 36)).to(torch.uint8)[None, None].repeat(20, 1, 1, 1)
+    turned = RandomAffine(0, rotate=180)(disc, np.random.default_rng(0)).float()
+    inside, outside = x**2 + y**2 < 16, x**2 + y**2 > 64
+    assert bool((turned[:, 0, inside] == 200).all())
+    assert bool((turned[:, 0, outside] == 0).all())
+
+
+def test_an_affine_change_of_zero_changes_nothing() -> None:
+    images = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
+    assert torch.equal(RandomAffine(0)(images, np.random.default_rng(0)), images)
+
+
+@pytest.mark.parametrize("change", [{"rotate": -1}, {"zoom": -0.1}])
+def test_a_negative_change_is_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        RandomAffine(0, **change)
 
 
 # MNIST

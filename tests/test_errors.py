@@ -175,7 +175,11 @@ def test_the_same_as_a_process(argument: str, part: str, tmp_path: Path) -> None
         ["++model.channels=3"],
         ["model.dilations.0=2"],
         ["~optimizer.weight_decay"],
-        ["debug=step", "callbacks.checkpoint.monitor=val/loss", "callbacks.checkpoint.mode=min"],
+        [
+            "debug=step",
+            "callbacks.best_checkpoint.monitor=val/loss",
+            "callbacks.best_checkpoint.mode=min",
+        ],
         ["model=basic,linear", "-m"],
         ["--cfg", "job"],
     ],

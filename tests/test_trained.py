@@ -12,7 +12,9 @@ from PIL import Image
 
 from context_agg import evaluate, export, predict
 from context_agg.data.digits import load_digits
+from context_agg.train import train
 from context_agg.trained import load_network
+from tests.config import compose_config
 from tests.test_train import run
 
 DATA = {"batch_size": 8, "shift": 0, "held_out": "validation", "seed": 0}
@@ -141,3 +143,43 @@ def test_a_run_directory_from_elsewhere_runs_no_code(
         with pytest.raises(SystemExit, match=f"names {target}"):
             main([str(tmp_path), *more])
     assert called == []
+
+
+def test_averaged_weights_are_tested_kept_and_evaluated(tmp_path: Path) -> None:
+    """The checkpoint, the recorded scores and `evaluate` all mean the average."""
+    scores = train(
+        compose_config(
+            "callbacks=weight_averaging",
+            "callbacks.weight_averaging.decay=0.9",
+            "schedule=cosine",
+            "backprop=auto",
+            "model.channels=2",
+            "trainer.max_epochs=2",
+            "data.rotate=10",
+            "data.zoom=0.1",
+        ),
+        tmp_path,
+    )
+    checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    averaged, last = checkpoint["state_dict"], checkpoint["current_model_state"]
+    assert not torch.equal(averaged["network.stem.weight"], last["network.stem.weight"])
+    evaluated = evaluate.evaluate(tmp_path)
+    assert evaluated == {name: scores[name] for name in evaluated}
+
+
+def test_the_cosine_schedule_ends_at_zero(tmp_path: Path) -> None:
+    train(
+        compose_config(
+            "schedule=cosine",
+            "model.channels=2",
+            "trainer.max_epochs=2",
+            "trainer.limit_train_batches=10",
+            "trainer.limit_val_batches=1",
+            "trainer.limit_test_batches=1",
+        ),
+        tmp_path,
+    )
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    (scheduler,) = checkpoint["lr_schedulers"]
+    assert (scheduler["T_max"], scheduler["last_epoch"], scheduler["base_lrs"]) == (20, 20, [1e-3])
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)

@@ -25,3 +25,42 @@ class RandomShift:
         padded = F.pad(images, (self.pixels,) * 4).movedim(1, -1)  # (N, H + 2p, W + 2p, C)
         image = torch.arange(count)[:, None, None]
         return padded[image, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+
+
+class RandomAffine:
+    """Turns and scales every image about its middle, then shifts it; what comes in is zero.
+
+    Args:
+        shift: up to so many whole pixels along each axis.
+        rotate: up to so many degrees either way.
+        zoom: scaled by a factor between 1 / (1 + zoom) and 1 + zoom, log-uniform.
+
+    Raises:
+        ValueError: for a negative number.
+    """
+
+    def __init__(self, shift: int, rotate: float = 0.0, zoom: float = 0.0) -> None:
+        for name, value, unit in (("rotate", rotate, "degrees"), ("zoom", zoom, "")):
+            if value < 0:
+                raise ValueError(f"{name}={value} must be 0 or more {unit}".rstrip())
+        self.shift = RandomShift(shift)
+        self.rotate = rotate
+        self.zoom = zoom
+
+    def __call__(self, images: Tensor, generator: np.random.Generator) -> Tensor:
+        if self.rotate or self.zoom:
+            images = self._warp(images, generator)
+        return self.shift(images, generator)
+
+    def _warp(self, images: Tensor, generator: np.random.Generator) -> Tensor:
+        count, _, height, width = images.shape
+        angle = np.deg2rad(self.rotate) * generator.uniform(-1, 1, count)
+        scale = (1 + self.zoom) ** generator.uniform(-1, 1, count)
+        cosine, sine, zero = np.cos(angle) / scale, np.sin(angle) / scale, np.zeros(count)
+        # where a pixel comes from, in units of half the image's sides, which need not be equal
+        ratio = height / width
+        rows = [[cosine, sine * ratio, zero], [-sine / ratio, cosine, zero]]
+        matrix = torch.from_numpy(np.moveaxis(np.array(rows), -1, 0)).float()
+        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+        warped = F.grid_sample(images.float(), grid, align_corners=False)
+        return warped.round().to(images.dtype)

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import pad, resize
 
-from context_agg.data.augment import RandomShift
+from context_agg.data.augment import RandomAffine
 from context_agg.data.images import ImageData, stratified_split
 
 TEST_IMAGES = 360
@@ -13,7 +13,15 @@ VALIDATION_IMAGES = 180
 MARGIN = 4  # pixels, as around MNIST's digits
 
 
-def load_digits(*, batch_size: int, shift: int, held_out: str, seed: int) -> ImageData:
+def load_digits(
+    *,
+    batch_size: int,
+    shift: int,
+    held_out: str,
+    seed: int,
+    rotate: float = 0.0,
+    zoom: float = 0.0,
+) -> ImageData:
     """1,797 digits of 8x8 pixels in 17 shades, enlarged to 20x20 and centred in 28x28 as in MNIST.
 
     The split is fixed and stratified: 1,257 to learn from, 180 for validation, 360 to test.
@@ -21,8 +29,10 @@ def load_digits(*, batch_size: int, shift: int, held_out: str, seed: int) -> Ima
     Args:
         batch_size: images in a batch.
         shift: how far training images are moved at random, in pixels.
+        rotate: how far they are turned, in degrees.
+        zoom: by how much they are scaled: between 1 / (1 + zoom) and 1 + zoom.
         held_out: "validation" or "test".
-        seed: of the order and the shifts of the training images.
+        seed: of the order and the changes of the training images.
     """
     digits = sklearn.datasets.load_digits()
     images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
@@ -40,5 +50,5 @@ def load_digits(*, batch_size: int, shift: int, held_out: str, seed: int) -> Ima
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,
-        augment=RandomShift(shift),
+        augment=RandomAffine(shift, rotate, zoom),
     )

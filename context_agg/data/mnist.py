@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets
 
-from context_agg.data.augment import RandomShift
+from context_agg.data.augment import RandomAffine
 from context_agg.data.batches import Images
 from context_agg.data.images import ImageData, stratified_split
 
@@ -19,7 +19,15 @@ LABEL_MAGIC = 2049  # bytes in one
 
 
 def load_mnist(
-    *, name: str, root: str, batch_size: int, shift: int, held_out: str, seed: int
+    *,
+    name: str,
+    root: str,
+    batch_size: int,
+    shift: int,
+    held_out: str,
+    seed: int,
+    rotate: float = 0.0,
+    zoom: float = 0.0,
 ) -> ImageData:
     """70,000 grey images of 28x28 in ten classes.
 
@@ -30,8 +38,10 @@ def load_mnist(
         root: holds NAME/raw/, torchvision's layout; what is missing is downloaded to it.
         batch_size: images in a batch.
         shift: how far training images are moved at random, in pixels.
+        rotate: how far they are turned, in degrees.
+        zoom: by how much they are scaled: between 1 / (1 + zoom) and 1 + zoom.
         held_out: "validation" or "test".
-        seed: of the order and the shifts of the training images.
+        seed: of the order and the changes of the training images.
 
     Raises:
         FileNotFoundError: if files are missing and cannot be downloaded.
@@ -58,7 +68,7 @@ def load_mnist(
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,
-        augment=RandomShift(shift),
+        augment=RandomAffine(shift, rotate, zoom),
     )
 
 

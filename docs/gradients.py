@@ -1,0 +1,168 @@
+"""Measures what docs/gradients.md tells: part of `make figures`.
+
+How a wrong backward pass lies to the true one at the start, in the post's network and in ours, and
+what becomes of identity initialisation under the rule "broken". Needs MNIST. Writes small CSV files
+to docs/results, which are measured again only where they are missing, and figures to docs/figures.
+"""
+
+import csv
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from context_agg.analysis.curves import COLORS
+from context_agg.analysis.gradients import network_alignment
+from context_agg.command_line import CONF
+from context_agg.context import DilatedConv2d
+from context_agg.quiet import quiet
+from context_agg.train import build
+
+ROOT = Path(__file__).parents[1]
+RESULTS, FIGURES = ROOT / "docs" / "results", ROOT / "docs" / "figures"
+
+STARTS = {  # by name, what is put beside the true gradient
+    "post, `broken`": ("experiment=post_broken",),
+    "post, `draft`": ("experiment=post_broken", "backprop=draft"),
+    "post, shortcuts 0.8": (
+        "experiment=post_broken",
+        "backprop=manual",
+        "model.shortcut.scale=0.8",
+    ),
+    "post, shortcuts 1500": (
+        "experiment=post_broken",
+        "backprop=manual",
+        "model.shortcut.scale=1500",
+    ),
+    "basic, identity, `broken`": ("data=mnist", "backprop=broken"),
+    "basic, normal, `broken`": ("data=mnist", "backprop=broken", "model.init=normal"),
+}
+NETWORKS = 40  # random initialisations
+IMAGES = 100
+
+
+def config(*overrides: str) -> DictConfig:
+    """A configuration as the command line makes it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def start_cosines(*overrides: str) -> list[float]:
+    """Per convolution of the context module, the median cosine of its weight gradient."""
+    cfg = config(*overrides)
+    data, loss = instantiate(cfg.data), instantiate(cfg.loss)
+    x, target = data.test.images[:IMAGES].double() / 255, data.test.target[:IMAGES].long()
+    cosines = []
+    for seed in range(NETWORKS):
+        torch.manual_seed(seed)
+        network = instantiate(cfg.model, **data.spec.shapes).double()
+        alignments = network_alignment(network, loss, x, target)
+        weights = [
+            alignment.cosine
+            for name, alignment in alignments.items()
+            if name.startswith("context.") and name.endswith("weight")
+        ]
+        if weights[0] == weights[0]:  # a dead network has no gradient to compare
+            cosines.append(weights)
+    return [statistics.median(layer) for layer in zip(*cosines, strict=True)]
+
+
+def measure_starts() -> Iterator[list[str]]:
+    """A row per variant: the median cosines of its layers."""
+    yield ["variant", *(f"layer {number}" for number in range(1, 9))]
+    for name, overrides in STARTS.items():
+        yield [name, *(f"{cosine:.4f}" for cosine in start_cosines(*overrides))]
+
+
+STEPS, EVERY = 860, 25  # an epoch
+
+
+def follow(rule: str) -> Iterator[list[str]]:
+    """Trains the basic module from the identity: step, layer, cosine, size of the output."""
+    cfg = config("data=mnist", f"backprop={rule}")
+    L.seed_everything(cfg.seed, verbose=False)
+    data, learner = build(cfg)
+    network, loss, optimizer = learner.network, learner.loss, learner.optimizer
+    outputs: dict[str, float] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, DilatedConv2d):
+
+            def keep(module: nn.Module, x: object, y: Tensor, name: str = name) -> None:
+                outputs[name] = float(y.detach().square().mean().sqrt())
+
+            module.register_forward_hook(keep)
+    order = torch.randperm(len(data.train.images), generator=torch.Generator().manual_seed(0))
+    for step, batch in enumerate(torch.split(order, data.batch_size)[:STEPS]):
+        x, target = data.train.images[batch].float() / 255, data.train.target[batch].long()
+        if step % EVERY == 0:
+            alignments = network_alignment(network, loss, x, target)
+            for name, scale in outputs.items():
+                cosine = alignments[f"{name}.weight"].cosine
+                yield [rule, str(step), name, f"{cosine:.4f}", f"{scale:.4g}"]
+        optimizer.zero_grad()
+        loss(network(x), target).backward()
+        optimizer.step()
+
+
+def measure_collapse() -> Iterator[list[str]]:
+    """Both rules, from the same identity and on the same batches."""
+    yield ["rule", "step", "layer", "cosine", "output_rms"]
+    for rule in ("manual", "broken"):
+        yield from follow(rule)
+
+
+def plot_collapse() -> Figure:
+    """The size of three layers' outputs under both rules, and the cosines under broken."""
+    with (RESULTS / "identity_broken.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for color, layer in zip(COLORS, (0, 2, 4, 5, 7), strict=False):
+        name = f"context.layers.{layer}"
+        for rule, line in (("broken", "-"), ("manual", ":")):
+            points = [row for row in rows if (row["rule"], row["layer"]) == (rule, name)]
+            steps = [int(row["step"]) for row in points]
+            sizes = [float(row["output_rms"]) for row in points]
+            label = f"{name}, {rule}" if rule == "broken" else None
+            left.plot(steps, sizes, line, color=color, label=label)
+            if rule == "broken":
+                cosines = [float(row["cosine"]) for row in points]
+                right.plot(steps, cosines, color=color, label=name)
+    left.set(yscale="log", xlabel="step", ylabel="root mean square", title="output of a layer")
+    left.plot([], [], "k:", label="the same, manual")
+    left.legend(fontsize="small")
+    right.axhline(0, color="0.5", linewidth=0.8)
+    right.set(xlabel="step", ylim=(-1.05, 1.05), title="cosine with the true gradient, broken")
+    right.legend(fontsize="small")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def main() -> None:
+    """Measures what is missing in docs/results, and draws."""
+    quiet()
+    for name, measure in (
+        ("start_cosines.csv", measure_starts),
+        ("identity_broken.csv", measure_collapse),
+    ):
+        file = RESULTS / name
+        if not file.exists():
+            part = file.with_suffix(".part")
+            with part.open("w", newline="") as stream:
+                for row in measure():
+                    csv.writer(stream, lineterminator="\n").writerow(row)
+                    stream.flush()
+            part.rename(file)
+    plot_collapse().savefig(FIGURES / "identity_broken.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The documents say what the recorded numbers say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from context_agg.evaluate import evaluate
+from context_agg.trained import load_network
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "models" / "basic_mnist"
+spec = importlib.util.spec_from_file_location("collect", ROOT / "docs" / "collect.py")
+assert spec is not None
+assert spec.loader is not None
+collect = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(collect)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+def test_tables_are_those_of_the_recorded_runs(document: str) -> None:
+    text = (ROOT / document).read_text()
+    assert "<!-- table " in text
+    assert collect.with_tables(text, collect.TABLES[ROOT / document]) == text
+
+
+def test_the_model_in_the_repository_is_small_and_loads() -> None:
+    assert (MODEL / "model.safetensors").stat().st_size < 1_000_000
+    network, data = load_network(MODEL)
+    assert (data.name, data.image_size) == ("MNIST", (28, 28))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 142_122
+
+
+def test_the_model_in_the_repository_has_its_recorded_accuracy(mnist: Path) -> None:
+    recorded = json.loads((MODEL / "metrics.json").read_text())
+    scores = evaluate(MODEL)
+    assert scores["test/accuracy"] == pytest.approx(recorded["test/accuracy"], abs=2e-4)
+    assert scores["test/loss"] == pytest.approx(recorded["test/loss"], rel=1e-3)
