@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run sweep results figures test test-all check lint types format tensorboard clean
+.PHONY: help install run sweep results figures post test test-all check lint types format tensorboard clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,14 @@ results: $(VENV)/installed ## every number of docs/results.md again: about an ho
 	$(BIN)/python -m context_agg.train -m model=large,plain,linear data=mnist trainer.max_epochs=3 \
 	hydra/launcher=joblib
 	$(BIN)/python docs/collect.py
+
+post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about four hours on four cores, with MNIST
+	$(BIN)/python -m context_agg.train -m experiment=post_broken seed=0,1,2 hydra/launcher=joblib
+	$(BIN)/python -m context_agg.train -m experiment=post_auto backprop=manual seed=0,1,2 hydra/launcher=joblib
+	$(BIN)/python -m context_agg.train -m experiment=draft_manual seed=0,1,2 hydra/launcher=joblib
+	$(BIN)/python -m context_agg.train -m experiment=post_broken frozen=[context] trainer.max_epochs=30 \
+	seed=0,1,2 hydra/launcher=joblib
+	$(BIN)/python docs/post.py
 
 figures: $(VENV)/installed ## the figures of docs/gradients.md; measures what docs/results lacks, with MNIST
 	$(BIN)/python docs/gradients.py

@@ -1,14 +1,14 @@
 """Measures what docs/gradients.md tells: part of `make figures`.
 
-How a wrong backward pass lies to the true one at the start, in the post's network and in ours, and
-what becomes of identity initialisation under the rule "broken". Needs MNIST. Writes small CSV files
-to docs/results, which are measured again only where they are missing, and figures to docs/figures.
+How a wrong backward pass lies to the true one at the start, in the post's network and in ours; what
+catches which mistake; and what becomes of identity initialisation under the rule "broken". Needs
+MNIST. Writes small CSV files to docs/results, which are measured again only where they are missing,
+figures to docs/figures, and the documents' tables.
 """
 
 import csv
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 
 import lightning as L
 import torch
@@ -16,8 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
+from tables import RESULTS, ROOT, read, write_tables
 from torch import Tensor, nn
 
+from context_agg.analysis.catch import CHECKS, catch_rows
 from context_agg.analysis.curves import COLORS
 from context_agg.analysis.gradients import network_alignment
 from context_agg.command_line import CONF
@@ -25,8 +27,7 @@ from context_agg.context import DilatedConv2d
 from context_agg.quiet import quiet
 from context_agg.train import build
 
-ROOT = Path(__file__).parents[1]
-RESULTS, FIGURES = ROOT / "docs" / "results", ROOT / "docs" / "figures"
+FIGURES = ROOT / "docs" / "figures"
 
 STARTS = {  # by name, what is put beside the true gradient
     "post, `broken`": ("experiment=post_broken",),
@@ -48,10 +49,10 @@ NETWORKS = 40  # random initialisations
 IMAGES = 100
 
 
-def config(*overrides: str) -> DictConfig:
+def config(*overrides: str, command: str = "train") -> DictConfig:
     """A configuration as the command line makes it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose(command, list(overrides))
 
 
 def start_cosines(*overrides: str) -> list[float]:
@@ -79,6 +80,13 @@ def measure_starts() -> Iterator[list[str]]:
     yield ["variant", *(f"layer {number}" for number in range(1, 9))]
     for name, overrides in STARTS.items():
         yield [name, *(f"{cosine:.4f}" for cosine in start_cosines(*overrides))]
+
+
+def measure_catch() -> Iterator[list[str]]:
+    """The table of `python -m context_agg.check backprop=all`."""
+    yield ["rule", *CHECKS]
+    for row in catch_rows(config(command="check")):
+        yield list(row.values())
 
 
 STEPS, EVERY = 860, 25  # an epoch
@@ -120,8 +128,7 @@ def measure_collapse() -> Iterator[list[str]]:
 
 def plot_collapse() -> Figure:
     """The size of three layers' outputs under both rules, and the cosines under broken."""
-    with (RESULTS / "identity_broken.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read("identity_broken")
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for color, layer in zip(COLORS, (0, 2, 4, 5, 7), strict=False):
@@ -151,6 +158,7 @@ def main() -> None:
     quiet()
     for name, measure in (
         ("start_cosines.csv", measure_starts),
+        ("catch.csv", measure_catch),
         ("identity_broken.csv", measure_collapse),
     ):
         file = RESULTS / name
@@ -162,6 +170,7 @@ def main() -> None:
                     stream.flush()
             part.rename(file)
     plot_collapse().savefig(FIGURES / "identity_broken.png", dpi=100)
+    write_tables()
 
 
 if __name__ == "__main__":

@@ -11,18 +11,18 @@ from context_agg.trained import load_network
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "basic_mnist"
-spec = importlib.util.spec_from_file_location("collect", ROOT / "docs" / "collect.py")
+spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
 assert spec is not None
 assert spec.loader is not None
-collect = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(collect)
+tables = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tables)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
-def test_tables_are_those_of_the_recorded_runs(document: str) -> None:
-    text = (ROOT / document).read_text()
+@pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda document: document.name)
+def test_tables_are_those_of_the_recorded_runs(document: Path) -> None:
+    text = document.read_text()
     assert "<!-- table " in text
-    assert collect.with_tables(text, collect.TABLES[ROOT / document]) == text
+    assert tables.with_tables(document) == text
 
 
 def test_the_model_in_the_repository_is_small_and_loads() -> None:
