@@ -35,6 +35,9 @@ class PostContext(nn.Module):
         backprop: a name in `ops.CONV_OPS`.
 
     Shape: (N, 1, H, W) -> (N, 1, H, W).
+
+    Raises:
+        ValueError: for a value that names no such stack.
     """
 
     channels = 1
@@ -47,6 +50,10 @@ class PostContext(nn.Module):
         backprop: str = "manual",
     ) -> None:
         super().__init__()
+        if not dilations:
+            raise ValueError("dilations=[] must name one layer or more")
+        if isinstance(init_std, bool) or not isinstance(init_std, int | float) or init_std < 0:
+            raise ValueError(f"init_std={init_std} must be a number, 0 or more")
         self.layers = nn.ModuleList(
             DilatedConv2d(1, 1, 3, dilation, bias=False, relu=True, backprop=backprop)
             for dilation in dilations

@@ -58,11 +58,15 @@ def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
     (run_dir / DATA_SPEC).write_text(json.dumps(asdict(spec), indent=2) + "\n")
 
 
-def forget(run_dir: Path) -> None:
-    """Removes the directory of a run that was refused, with parents that are then empty."""
+def forget(run_dir: Path, *, log: bool = False) -> None:
+    """Removes the directory of a run that was refused, with parents that are then empty.
+
+    A train.log in it is removed if it is the run's own.
+    """
     if (run_dir / SETTINGS).is_file():
         return  # a run began there: this one, or an earlier one
-    (run_dir / LOG).unlink(missing_ok=True)
+    if log:
+        (run_dir / LOG).unlink(missing_ok=True)
     with suppress(OSError):  # not empty: files of others stay
         os.removedirs(os.path.relpath(run_dir))  # relative: never the working directory itself
 

@@ -107,6 +107,6 @@ class Sweep(Callback):
         if (sweep_dir / FAILURES).is_file():
             failures = sorted((sweep_dir / FAILURES).read_text().splitlines())
             for failure in failures:
-                forget(sweep_dir / failure.partition(":")[0])
+                forget(sweep_dir / failure.partition(":")[0], log=True)
             lines = "\n  ".join(failures)
             raise SystemExit(f"{len(failures)} failed (call again to repeat them):\n  {lines}")

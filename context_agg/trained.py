@@ -9,6 +9,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,23 +25,28 @@ def read_settings(run_dir: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: if the directory is not that of a run.
-        ValueError: if it names a `_target_` that conf/ does not: instantiating it runs code.
+        ValueError: if it cannot be read, or names a `_target_` that conf/ does not: what is
+            instantiated runs code.
     """
     if not (run_dir / SETTINGS).is_file():
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
-    cfg = OmegaConf.load(run_dir / SETTINGS)
-    assert isinstance(cfg, DictConfig)
+    try:  # resolved here, because an interpolation can make a `_target_` too
+        settings = OmegaConf.to_container(OmegaConf.load(run_dir / SETTINGS), resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read {run_dir / SETTINGS}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{run_dir / SETTINGS} is no configuration")
     ours = {
         target
         for file in CONF.rglob("*.yaml")
         for target in _targets(yaml.safe_load(file.read_text()))
     }
-    if unknown := set(_targets(OmegaConf.to_container(cfg))) - ours:
+    if unknown := set(_targets(settings)) - ours:
         raise ValueError(
             f"{run_dir / SETTINGS} names {', '.join(sorted(unknown))}, which no file of conf/ "
             "does; it could run any code"
         )
-    return cfg
+    return OmegaConf.create(settings)
 
 
 def read_spec(run_dir: Path) -> DataSpec:

@@ -47,6 +47,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
+    ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
     ("images", whole(1), "a whole number, 1 or more"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
@@ -61,10 +62,12 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("callbacks.gradient_noise.eta", lambda v: number(v) and v >= 0, "a variance, 0 or more"),
     ("callbacks.gradient_noise.gamma", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("optimizer.lr", lambda v: number(v) and v > 0, "a number above 0"),
+    ("optimizer.eps", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("optimizer.momentum", lambda v: number(v) and 0 <= v < 1, "a number from 0 to below 1"),
     ("optimizer.weight_decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
-    ("trainer.devices", whole(1), "a whole number, 1 or more"),
+    ("trainer.devices", lambda v: v == 1, "1: a run has one device"),
+    ("trainer.accumulate_grad_batches", whole(1), "a whole number, 1 or more"),
     ("trainer.accelerator", one_of("auto", "cpu", "cuda"), "one of auto, cpu, cuda"),
     ("trainer.precision", one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}"),
     ("trainer.limit_train_batches", share, A_SHARE),

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from context_agg.analysis.catch import CHECKS, catch_rows
+from context_agg.analysis.catch import CHECKS, catch_rows, overfit_steps
 from context_agg.check import check, main, user_op
 from context_agg.errors import UserError
 from context_agg.ops import CONV_OPS
@@ -66,6 +65,27 @@ OWN = """
 import torch
 import torch.nn.functional as F
 
+class DilationUpTo2(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, dilation):
+        ctx.save_for_backward(x, weight)
+        ctx.dilation = dilation
+        return right(x, weight, bias, dilation)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        d = min(ctx.dilation, 2)
+        wrong_d = dict(padding=d * (weight.shape[-1] // 2), dilation=d)
+        right_d = dict(padding=ctx.dilation * (weight.shape[-1] // 2), dilation=ctx.dilation)
+        grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, **wrong_d)
+        grad_weight = torch.nn.grad.conv2d_weight(x, weight.shape, grad, **right_d)
+        return grad_x, grad_weight, grad.sum((0, 2, 3)), None
+
+def up_to_2(x, weight, bias, dilation, relu=False):
+    y = DilationUpTo2.apply(x, weight, bias, dilation)
+    return y.relu() if relu else y
+
 def right(x, weight, bias, dilation, relu=False):
     y = F.conv2d(x, weight, bias, padding=dilation * (weight.shape[-1] // 2), dilation=dilation)
     return y.relu() if relu else y
@@ -96,6 +116,7 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("right", 0, "own_operator:right is right"),
         ("detached", 1, "WRONG: grad_x at dilation 1"),
+        ("smaller", 1, "raised RuntimeError('Mismatch in shape"),
         ("raises", 1, "raised RuntimeError('not today')"),
     ],
 )
@@ -108,6 +129,33 @@ def test_an_operator_of_ones_own(
 ) -> None:
     assert run(monkeypatch, f"op=own_operator:{name}") == expected
     assert says in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_own")
+def test_identity_initialisation_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A grad_x that is wrong from dilation 4 on, in off-centre taps, with the default model."""
+    assert not check(compose_check("op=own_operator:up_to_2", "images=4"))
+    out = capsys.readouterr().out
+    assert "WRONG: grad_x at dilation 4, dilation 8, dilation 16" in out
+    assert "gradcheck, dilation 2 on 7x7: passed" in out
+
+
+@pytest.mark.parametrize("frozen", ["[stem]", "[context]", "[stem,context]"])
+def test_frozen_parts_are_checked_too(frozen: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(compose_check(*SMALL, f"frozen={frozen}"))
+    assert "context.layers.5        16  grad_weight  yes" in capsys.readouterr().out
+
+
+def test_a_refused_check_leaves_the_folder_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.log").write_text("of the user")
+    monkeypatch.setattr(sys, "argv", ["check", "model=linear"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no dilated convolution" in capsys.readouterr().err
+    assert (tmp_path / "train.log").read_text() == "of the user"
 
 
 @pytest.mark.usefixtures("_own")
@@ -136,10 +184,20 @@ def test_several_checks_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cells by gradcheck and by cosine; the trainings are replaced by constants."""
-    monkeypatch.setattr("context_agg.analysis.catch.overfit_steps", lambda cfg: 20)
-    monkeypatch.setattr("context_agg.analysis.catch.accuracy_after_one_epoch", lambda cfg: 0.9)
-    torch.manual_seed(0)
+    """Its cells by gradcheck and by cosine; what trains is replaced by numbers of each verdict."""
+    accuracies = {
+        "auto": (0.8, 0.9, 0.85),
+        "broken": (0.7, 0.79, 0.6),  # all below
+        "unrotated": (0.7, 0.81, 0.6),  # one is not
+    }
+    monkeypatch.setattr(
+        "context_agg.analysis.catch.overfit_steps",
+        lambda cfg: None if cfg.backprop == "draft" else 20,
+    )
+    monkeypatch.setattr(
+        "context_agg.analysis.catch.accuracy_after_one_epoch",
+        lambda cfg: accuracies.get(cfg.backprop, accuracies["auto"])[cfg.seed],
+    )
     rows = list(catch_rows(compose_check("model.channels=4", "images=8")))
     caught = {
         row["rule"].strip("`"): [row[check].startswith("**") for check in CHECKS] for row in rows
@@ -148,14 +206,57 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
         "auto": [False] * 6,
         "manual": [False] * 6,
         "manual_taps": [False] * 6,
-        # gradcheck at dilation 1, at 2, cosine with identity, with normal initialisation
-        "broken": [False, True, True, True, False, False],
+        # gradcheck at dilation 1, at 2, cosine with identity, with normal, overfit, accuracy
+        "broken": [False, True, True, True, False, True],
         "undilated_grad_x": [False, True, False, True, False, False],
         "undilated_grad_weight": [False, True, True, True, False, False],
         "unrotated": [True, True, False, True, False, False],
         "no_bias_grad": [True, True, True, True, False, False],
-        "draft": [True, True, True, True, False, False],
+        "draft": [True, True, True, True, True, False],
     }
+    assert rows[-1][CHECKS[4]] == "**stuck**"
+
+
+def test_overfitting_tells_too_few_steps_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = compose_check("model.channels=2", "optimizer.lr=1e-9")
+    monkeypatch.setattr("context_agg.analysis.catch.OVERFIT_STEPS", 2)
+    assert overfit_steps(cfg) is None
+
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setitem(CONV_OPS, "manual", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        overfit_steps(cfg)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["images=0"], "images=0 must be"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1 must be"),
+        (["op=3"], "op=3 must be"),
+    ],
+)
+def test_the_table_is_refused_before_it_begins(
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "backprop=all", *arguments) == 1
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.out == ""
+
+
+def test_the_table_needs_initialisations(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["check", "backprop=all", "model=post"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "take model=basic" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import csv
 import math
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -256,8 +257,37 @@ def test_the_callback_records_every_layer(tmp_path: Path) -> None:
     assert (tmp_path / "gradients.png").stat().st_size > 10_000
 
 
+def test_the_recorded_cosines_of_broken_are_those_of_the_first_batch(tmp_path: Path) -> None:
+    """Computed anew by .backward() under both rules, at the weights and on the batch of step 0."""
+    cfg = compose_config(*SHORT, "backprop=broken", "model.init=kaiming", "data.shift=0")
+    train(cfg, tmp_path)
+    L.seed_everything(0, workers=True, verbose=False)
+    data, learner = build(cfg)
+    index, _ = next(iter(data.train_dataloader().sampler))
+    x, target = data.train.images[index].float() / 255, data.train.target[index].long()
+    vectors = []
+    for rule in ("broken", "auto"):
+        for module in learner.network.modules():
+            if isinstance(module, DilatedConv2d):
+                module.backprop = rule
+        learner.zero_grad()
+        F.cross_entropy(learner(x), target).backward()
+        layer = learner.network.get_submodule("context.layers.4")
+        vectors.append(torch.cat([p.grad.flatten() for p in layer.parameters()]))  # type: ignore[union-attr]
+    ours, true = (vector.double().numpy() for vector in vectors)
+    (row,) = (
+        row
+        for row in measured(tmp_path)
+        if (row["step"], row["layer"]) == ("0", "context.layers.4")
+    )
+    norms = np.linalg.norm(ours), np.linalg.norm(true)
+    assert float(row["cosine"]) == pytest.approx(ours @ true / norms[0] / norms[1], rel=1e-4)
+    assert float(row["norm_ratio"]) == pytest.approx(norms[0] / norms[1], rel=1e-4)
+    assert abs(float(row["cosine"])) < 0.9
+
+
 def test_training_is_the_same_with_the_callback(tmp_path: Path) -> None:
-    """Bit for bit; and the recorded loss decrease is the one of the step."""
+    """Bit for bit."""
     without = [part for part in SHORT if "gradient_alignment" not in part]
     scores = train(compose_config(*SHORT, "backprop=broken"), tmp_path / "with")
     plain = train(compose_config(*without, "backprop=broken"), tmp_path / "without")
@@ -284,12 +314,25 @@ def test_the_loss_decrease_is_that_of_the_step(tmp_path: Path) -> None:
     assert len(recorded) == 4
 
 
-def test_accumulated_steps_are_measured_once(tmp_path: Path) -> None:
-    train(compose_config(*SHORT, "+trainer.accumulate_grad_batches=2"), tmp_path)
-    steps = {int(row["step"]) for row in measured(tmp_path)}
-    assert steps == {0, 2}  # of 4: two epochs of four batches
-    layers = len({row["layer"] for row in measured(tmp_path)})
-    assert len(measured(tmp_path)) == 2 * layers
+@pytest.mark.parametrize("accumulate", [2, 3, 10])
+def test_accumulated_batches_are_measured_as_one(accumulate: int, tmp_path: Path) -> None:
+    """As a step on all of them at once; epochs of four batches, so windows are cut short too."""
+    per_epoch = -(-4 // accumulate)
+    few = ("callbacks.gradient_alignment.every=1", "data.shift=0", "backprop=broken")
+    cfg = compose_config(*SHORT, *few, f"+trainer.accumulate_grad_batches={accumulate}")
+    train(cfg, tmp_path / "parts")
+    rows = measured(tmp_path / "parts")
+    assert {int(row["step"]) for row in rows} == set(range(2 * per_epoch))
+    assert len(rows) == 2 * per_epoch * 10
+    assert (tmp_path / "parts" / "gradients.png").is_file()
+    whole = compose_config(*SHORT, *few)
+    whole.data.batch_size = 32 * min(accumulate, 4)
+    train(whole, tmp_path / "whole")
+    for row, expected in zip(rows[:10], measured(tmp_path / "whole")[:10], strict=True):
+        assert row["layer"] == expected["layer"]
+        for quantity in ("cosine", "norm_ratio", "loss_decrease"):
+            value = float(expected[quantity])
+            assert float(row[quantity]) == pytest.approx(value, rel=1e-3, abs=1e-5)
 
 
 def test_the_figure_has_the_layers_from_top_to_bottom(tmp_path: Path) -> None:

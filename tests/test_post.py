@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from context_agg.losses import BinaryCrossEntropyOnSoftmax
-from context_agg.post import DraftAdam, PostNet
+from context_agg.post import Arctan, DraftAdam, PostNet
 from context_agg.train import build, train
 from tests.config import compose_config
 from tests.fake_mnist import write_mnist
@@ -37,6 +37,16 @@ def test_binary_cross_entropy_on_softmax_by_differences() -> None:
     logits = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([4, 0, 2])
     assert torch.autograd.gradcheck(lambda z: BinaryCrossEntropyOnSoftmax()(z, target), logits)
+
+
+def test_binary_cross_entropy_on_softmax_far_from_the_middle() -> None:
+    """p of the wrong class is 1 to eight digits: -log p and -log(1 - p) are 20 each."""
+    logits = torch.tensor([[20.0, 0.0, -20.0]], requires_grad=True)
+    loss = BinaryCrossEntropyOnSoftmax()(logits, torch.tensor([1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(40)
+    assert logits.grad is not None
+    assert logits.grad.tolist()[0] == pytest.approx([2, -2, -4e-9], abs=1e-7)
 
 
 def test_the_heads_bound_the_confidence() -> None:
@@ -79,6 +89,14 @@ def test_data_it_is_not_made_for_are_refused(wrong: dict[str, object]) -> None:
         PostNet(POST, 1.0, [], "sigmoid", **{**IMAGE, **wrong})
 
 
+@pytest.mark.parametrize("wrong", [{"dilations": ()}, {"init_std": -1.0}, {"init_std": None}])
+def test_a_stack_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    options: dict[str, Any] = {"dilations": POST, "init_std": 1.0} | wrong | IMAGE
+    with pytest.raises(ValueError, match=f"{name}=.* must"):
+        PostNet(hidden=[], activation="sigmoid", **options)
+
+
 def test_draft_adam_forgets_the_power_t() -> None:
     """Against the formula in float64, and its first step against torch's Adam."""
     torch.manual_seed(0)
@@ -98,6 +116,65 @@ def test_draft_adam_forgets_the_power_t() -> None:
         if step == 0:
             torch.testing.assert_close(draft, adam, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(draft, adam)
+
+
+POST_DRAFT = (1, 1, 2, 2, 4, 8, 16, 1)
+SHORTCUT = (1500, 0.08, 2)
+# dilations, head, loss, optimizer and learning rate, shortcut, images a step, epochs
+PINNED = {
+    "post_auto": (
+        POST,
+        [1024, 10],
+        nn.Sigmoid,
+        BinaryCrossEntropyOnSoftmax,
+        (torch.optim.Adam, 1e-4),
+        (0, 0, 2),
+        1000,
+        150,
+    ),
+    "post_broken": (
+        POST,
+        [512, 128, 10],
+        Arctan,
+        nn.CrossEntropyLoss,
+        (torch.optim.Adam, 2.5e-3),
+        (0, 0, 2),
+        100,
+        150,
+    ),
+    "draft_manual": (
+        POST_DRAFT,
+        [512, 128, 10],
+        Arctan,
+        nn.CrossEntropyLoss,
+        (DraftAdam, 2.5e-3),
+        SHORTCUT,
+        100,
+        100,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_the_experiments_are_the_drafts(name: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path, "MNIST")
+    cfg = compose_config(f"experiment={name}", f"data.root={tmp_path}")
+    data, learner = build(cfg)
+    dilations, head, activation, loss, optimizer, shortcut, images, epochs = PINNED[name]
+    net = learner.network
+    assert isinstance(net, PostNet)
+    assert tuple(conv.dilation[0] for conv in net.context.convolutions) == dilations
+    linear = [layer for layer in net.head if isinstance(layer, nn.Linear)]
+    assert [layer.out_features for layer in linear] == head
+    assert sum(isinstance(layer, activation) for layer in net.head) == len(head)
+    assert type(learner.loss) is loss
+    lr = learner.optimizer.param_groups[0]["lr"]
+    assert (type(learner.optimizer), lr) == optimizer
+    ours = net.context.shortcut
+    assert (ours.scale, ours.decay, ours.window) == shortcut
+    parts = cfg.trainer.get("accumulate_grad_batches", 1)
+    assert (data.batch_size * parts, cfg.trainer.max_epochs) == (images, epochs)
+    assert data.held_out_name == "test"
 
 
 EXPERIMENTS = {

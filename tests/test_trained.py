@@ -145,6 +145,30 @@ def test_a_run_directory_from_elsewhere_runs_no_code(
     assert called == []
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("${oc.create:{_target_: os.makedirs, name: made}}", "names os.makedirs"),
+        ("${no_such_resolver:1}", "cannot read"),
+    ],
+)
+def test_interpolations_of_a_run_directory_run_no_code(
+    written: str,
+    says: str,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    cfg = OmegaConf.load(exported / ".hydra" / "config.yaml")
+    cfg.model.shortcut = written
+    OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
+    with pytest.raises(SystemExit, match=says):
+        predict.main([str(tmp_path), "x.png"])
+    assert not (tmp_path / "made").exists()
+
+
 def test_averaged_weights_are_tested_kept_and_evaluated(tmp_path: Path) -> None:
     """The checkpoint, the recorded scores and `evaluate` all mean the average."""
     scores = train(

@@ -57,7 +57,7 @@ def plot_alignment(table: AlignmentTable) -> Figure:
         values: NDArray[np.float64] = table.values[name]
         if name == "norm_ratio":
             with np.errstate(divide="ignore"):
-                values = np.log10(values)
+                values = np.log10(values).clip(low)  # -inf, no gradient at all, is red too
         axes.set_facecolor("0.7")
         rows = np.arange(len(table.layers) + 1)
         image = axes.pcolormesh(edges, rows, values, cmap="RdBu", vmin=low, vmax=high)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.analysis.gradcheck import gradcheck_failures, gradcheck_operands
 from context_agg.analysis.gradients import network_alignment
-from context_agg.callbacks.overfit import OverfitOneBatch
+from context_agg.callbacks.overfit import NotOverfit, OverfitOneBatch
 from context_agg.ops import CONV_OPS
 from context_agg.train import build, build_trainer
 
@@ -44,7 +44,8 @@ def catch_rows(cfg: DictConfig) -> Iterator[Row]:
             row[check] = _cell(", ".join(failures) or "passes", bool(failures))
         for init, check in (("identity", CHECKS[2]), ("normal", CHECKS[3])):
             cosine = lowest_cosine(_with(cfg, f"backprop={rule}", f"model.init={init}"))
-            row[check] = _cell(f"{cosine:.2f}", cosine < ALIGNED)
+            text = f"{cosine:.2f}" if cosine == cosine else "no gradient"
+            row[check] = _cell(text, cosine < ALIGNED)
         steps = overfit_steps(_with(cfg, f"backprop={rule}"))
         row[CHECKS[4]] = _cell(f"{steps} steps" if steps else "stuck", not steps)
         accuracies = [
@@ -68,14 +69,15 @@ def _with(cfg: DictConfig, *overrides: str) -> DictConfig:
 
 
 def lowest_cosine(cfg: DictConfig) -> float:
-    """Of all parameters, on the first images of the training set, at the start, in float64."""
+    """Of all parameters that have a true gradient, on a batch at the start, in float64."""
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, learner = build(cfg)
     learner.double()
     x = data.train.images[: cfg.images].double() / 255
     target = data.train.target[: cfg.images].long()
     alignments = network_alignment(learner.network, learner.loss, x, target)
-    return min(alignment.cosine for alignment in alignments.values())
+    cosines = [alignment.cosine for alignment in alignments.values()]
+    return min((cosine for cosine in cosines if cosine == cosine), default=float("nan"))
 
 
 def overfit_steps(cfg: DictConfig) -> int | None:
@@ -87,7 +89,7 @@ def overfit_steps(cfg: DictConfig) -> int | None:
     trainer = build_trainer(cfg, callbacks=[OverfitOneBatch(OVERFIT_LOSS)], **options)
     try:
         trainer.fit(learner, data)
-    except RuntimeError:
+    except NotOverfit:
         return None
     return trainer.global_step
 

@@ -68,10 +68,13 @@ def layer_cases(network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor) 
                 seen.append((name, module, operands[0].detach(), y))
 
             handles.append(module.register_forward_hook(keep))
-    with true_backward(network):
-        loss(network(x), target).backward()
-    for handle in handles:
-        handle.remove()
+    x = x.detach().requires_grad_()  # so that frozen layers have gradients at their outputs too
+    try:
+        with true_backward(network):
+            loss(network(x), target).backward()
+    finally:
+        for handle in handles:
+            handle.remove()
     cases = []
     for name, conv, operand, y in seen:
         bias = None if conv.bias is None else conv.bias.detach()

@@ -1,6 +1,7 @@
 """How the gradients that train a network lie to the true ones, layer by layer, as it trains."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -15,11 +16,11 @@ COLUMNS = ("step", "layer", "cosine", "norm_ratio", "sign_agreement", "loss_decr
 
 
 class GradientAlignment(L.Callback):
-    """Measures, every so many steps, on the batch of that step and at the weights before it.
+    """Measures, every so many steps, on the batches of that step and at the weights before it.
 
     Logs to TensorBoard, by layer (weight and bias as one vector), `cosine/...`, `norm_ratio/...`
     and `sign_agreement/...`, see `analysis.gradients.Alignment`, and `loss_decrease`, by how much
-    the step brings the loss of its own batch down. The same go into gradients.csv in the run's
+    the step brings the loss of its own batches down. The same go into gradients.csv in the run's
     directory, and at the end into gradients.png. Training itself is not touched.
 
     Args:
@@ -29,11 +30,15 @@ class GradientAlignment(L.Callback):
     def __init__(self, every: int) -> None:
         self.every = every
         self._file = Path()
-        self._rows: list[dict[str, str | float]] = []
+        self._step = 0
+        self._batches: list[tuple[Tensor, Tensor]] = []  # of the step: several with accumulation
+        self._ours: dict[str, Tensor] = {}
+        self._true: dict[str, Tensor] = {}
+        self._loss = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._file = Path(str(trainer.log_dir)) / "gradients.csv"
-        if trainer.is_global_zero and not self._file.exists():
+        if not self._file.exists():
             self._write(COLUMNS)
 
     def on_train_batch_start(
@@ -43,17 +48,19 @@ class GradientAlignment(L.Callback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        self._rows = []
-        steps_now = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if trainer.global_step % self.every or not steps_now:
+        if trainer.global_step % self.every:
             return
         assert isinstance(pl_module, Learner)
         with trainer.precision_plugin.forward_context():
             ours, true = map(by_layer, network_gradients(pl_module.network, pl_module.loss, *batch))
-        for layer, gradient in ours.items():
-            alignment = align(gradient, true[layer])._asdict()
-            self._rows.append({"step": trainer.global_step, "layer": layer, **alignment})
-        self._loss = self._loss_of(trainer, pl_module, batch)
+        if not self._batches:
+            self._step, self._ours, self._true, self._loss = trainer.global_step, ours, true, 0.0
+        else:
+            for layer in ours:
+                self._ours[layer] = self._ours[layer] + ours[layer]
+                self._true[layer] = self._true[layer] + true[layer]
+        self._batches.append(batch)
+        self._loss += self._loss_of(trainer, pl_module, batch)
 
     def on_train_batch_end(
         self,
@@ -63,31 +70,30 @@ class GradientAlignment(L.Callback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        if not self._rows:
-            return
+        if not self._batches or trainer.global_step == self._step:
+            return  # nothing to measure, or the step is yet to come
         assert isinstance(pl_module, Learner)
-        decrease = self._loss - self._loss_of(trainer, pl_module, batch)
-        if not trainer.is_global_zero:
-            return
+        after = sum(self._loss_of(trainer, pl_module, batch) for batch in self._batches)
+        decrease = (self._loss - after) / len(self._batches)
+        self._batches = []
         scalars = {"loss_decrease": decrease}
-        for row in self._rows:
-            row["loss_decrease"] = decrease
-            self._write([row[column] for column in COLUMNS])
-            for quantity in COLUMNS[2:-1]:
-                scalars[f"{quantity}/{row['layer']}"] = float(row[quantity])
+        for layer, gradient in self._ours.items():
+            alignment = align(gradient, self._true[layer])
+            self._write([self._step, layer, *alignment, decrease])
+            for quantity, value in alignment._asdict().items():
+                scalars[f"{quantity}/{layer}"] = value
         for logger in trainer.loggers:
-            logger.log_metrics(scalars, int(self._rows[0]["step"]))
+            logger.log_metrics(scalars, self._step)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            figure = plot_alignment(read_alignment(self._file))
-            figure.savefig(self._file.with_suffix(".png"), dpi=100)
+        figure = plot_alignment(read_alignment(self._file))
+        figure.savefig(self._file.with_suffix(".png"), dpi=100)
 
     @torch.no_grad()
     def _loss_of(self, trainer: L.Trainer, learner: Learner, batch: tuple[Tensor, Tensor]) -> float:
         with trainer.precision_plugin.forward_context():
             return float(learner.loss(learner.network(batch[0]), batch[1]))
 
-    def _write(self, row: object) -> None:
+    def _write(self, row: Sequence[object]) -> None:
         with self._file.open("a", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerow(row)  # type: ignore[arg-type]
+            csv.writer(stream, lineterminator="\n").writerow(row)

@@ -6,6 +6,10 @@ from context_agg.data.batches import ImageDataset
 from context_agg.data.images import ImageData
 
 
+class NotOverfit(RuntimeError):
+    """The loss of the one batch has not come down."""
+
+
 class OverfitOneBatch(L.Callback):
     """Trains on the first batch alone, as it is, until its loss is small.
 
@@ -13,7 +17,7 @@ class OverfitOneBatch(L.Callback):
         loss: what the mean training loss has to come down to.
 
     Raises:
-        RuntimeError: when training ends above that loss.
+        NotOverfit: when training ends above that loss.
     """
 
     def __init__(self, loss: float) -> None:
@@ -22,16 +26,18 @@ class OverfitOneBatch(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageData)
+        trainer.limit_train_batches = 1.0  # all of the one
         first = slice(data.batch_size)
         data.train = ImageDataset(data.train.images[first], data.train.target[first])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.should_stop = float(trainer.callback_metrics["train/loss"]) <= self.loss
+        if float(trainer.callback_metrics["train/loss"]) <= self.loss:
+            trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics["train/loss"])
         if not loss <= self.loss:
-            raise RuntimeError(
+            raise NotOverfit(
                 f"one batch, {trainer.global_step} steps: the loss is {loss:.4f}, not "
                 f"{self.loss} or less. Look at the gradients (backprop=auto for comparison), the "
                 "learning rate and the labels"
