@@ -15,6 +15,8 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.values import check_values
+
 CONF = Path(__file__).parents[1] / "conf"
 CONFIG_NAME = "train"
 ALL_KEYS = "`python -m context_agg.train --cfg job` prints all keys"
@@ -30,7 +32,8 @@ def check_command_line(arguments: Sequence[str], config_name: str = CONFIG_NAME)
 
     Raises:
         SystemExit: for an unknown key, with a message that names the nearest one; for an override
-            that cannot be read; for a directory that cannot be written.
+            that cannot be read; for a directory that cannot be written; for a value in a sweep
+            that no run can have.
     """
     lines = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
     try:
@@ -41,7 +44,9 @@ def check_command_line(arguments: Sequence[str], config_name: str = CONFIG_NAME)
             f"cannot read {error.override}; a value that holds = or , or a space goes into quotes: "
             f"""'{error.override.partition("=")[0]}="..."'"""
         ) from None
-    except HydraException:
+    except HydraException as error:
+        if any(override.is_sweep_override() for override in overrides):
+            raise SystemExit(str(error)) from None  # or the first runs would be trained before
         return  # Hydra will say it, with the names of a group's choices
     known = {key for cfg in configs for key in _keys(cfg)} | set(_groups())
     for override in overrides:
@@ -54,6 +59,28 @@ def check_command_line(arguments: Sequence[str], config_name: str = CONFIG_NAME)
             _check_added(key, configs, known)
         else:
             raise SystemExit(f"unknown key {key!r} in {override.input_line}: {_hint(key, known)}")
+    _check_swept_values(overrides, config_name)
+
+
+def _check_swept_values(overrides: Sequence[Override], config_name: str) -> None:
+    """Checks all values that are swept over, each beside the first of the others."""
+    lines = {o.input_line: _lines(o) for o in overrides if not o.is_hydra_override()}
+    firsts = {key: values[0] for key, values in lines.items()}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for key, values in lines.items():
+            for value in values if len(values) > 1 else ():
+                try:
+                    check_values(compose(config_name, list((firsts | {key: value}).values())))
+                except (HydraException, ValueError) as error:
+                    raise SystemExit(str(error)) from None
+
+
+def _lines(override: Override) -> list[str]:
+    """The override, as one or, where it is a sweep, as several."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    element = override.get_key_element()
+    return [f"{element}={value}" for value in override.sweep_string_iterator()]
 
 
 def _is_group(override: Override) -> bool:
@@ -66,14 +93,8 @@ def _groups() -> Iterator[str]:
 
 def _compositions(choices: Sequence[Override], config_name: str) -> Iterator[DictConfig]:
     """The configurations for every combination of the groups' choices that a sweep makes."""
-    lines = (
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override()
-        else [str(o.input_line)]
-        for o in choices
-    )
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        for combination in product(*lines):
+        for combination in product(*map(_lines, choices)):
             yield compose(config_name, list(combination))
 
 

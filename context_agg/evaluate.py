@@ -5,16 +5,15 @@ test numbers beside those that the run has recorded.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from context_agg.errors import UserError, one_message
 from context_agg.quiet import quiet
-from context_agg.run_directory import METRICS
+from context_agg.run_directory import METRICS, read_json
 from context_agg.train import build, build_trainer
-from context_agg.trained import read_settings, read_weights
+from context_agg.trained import load_weights, read_settings, read_weights
 from context_agg.values import check_values
 
 
@@ -28,7 +27,7 @@ def evaluate(run_dir: Path) -> dict[str, float]:
         cfg, weights = read_settings(run_dir), read_weights(run_dir)
         check_values(cfg)
         data, learner = build(cfg)
-        learner.network.load_state_dict(weights)
+        load_weights(learner.network, weights, run_dir)
         trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     (scores,) = trainer.test(learner, data, verbose=False)
     return dict(scores)
@@ -44,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     run_dir = parser.parse_args(arguments).run_dir
-    try:
-        scores = evaluate(run_dir)
-    except UserError as error:
-        sys.exit(str(error))
     metrics = run_dir / METRICS
-    recorded = json.loads(metrics.read_text()) if metrics.is_file() else {}
+    try:
+        recorded = read_json(metrics) if metrics.is_file() else {}
+        scores = evaluate(run_dir)
+    except (UserError, ValueError) as error:
+        sys.exit(str(error))
     for name, value in scores.items():
         note = "the run has recorded none"
         if name in recorded:

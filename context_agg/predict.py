@@ -21,13 +21,23 @@ def predict(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, dict[str, f
     """For every file what was done to it, and the probability of each class.
 
     Raises:
-        FileNotFoundError: if there is no such run or file.
-        ValueError: if a file is no image.
+        FileNotFoundError: if there is no such run.
+        ValueError: if files are not there, no images, or blank; it names them all.
     """
     network, spec = load_network(run_dir)
     if spec.dense or spec.in_channels != 1:
         raise ValueError(f"{run_dir} was trained on {spec.name}; this classifies grey images")
-    images, descriptions = zip(*(read_image(file, spec) for file in files), strict=True)
+    images, descriptions, refused = [], [], []
+    for file in files:
+        try:
+            image, description = read_image(file, spec)
+        except (OSError, ValueError) as error:
+            refused.append(str(error))
+        else:
+            images.append(image)
+            descriptions.append(description)
+    if refused:
+        raise ValueError("\n".join(refused))
     with torch.inference_mode():
         dtype = next(network.parameters()).dtype
         probabilities = network(torch.stack(images).to(dtype) / 255).softmax(1)

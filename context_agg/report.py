@@ -6,14 +6,13 @@ and report.png (held-out cost and accuracy by epoch) into DIR, and prints the ta
 
 import argparse
 import csv
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from context_agg.analysis.curves import plot_bands, read_curves
-from context_agg.run_directory import METRICS
+from context_agg.run_directory import METRICS, read_json
 
 FILES = ("report.md", "report.csv", "runs.csv", "report.png")
 Scores = Mapping[str, float]
@@ -29,8 +28,10 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
     """The finished runs below a folder, by variant: their path in it without the seed.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is none, or no such folder.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
     variants: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob(METRICS)):
         run_dir = file.parent
@@ -90,7 +91,7 @@ def write_report(folder: Path) -> str:
     """Writes report.md, report.csv, runs.csv and report.png into the folder; returns the table."""
     variants = find_runs(folder)
     scores: dict[str, list[Scores]] = {
-        variant: [json.loads((run_dir / METRICS).read_text()) for run_dir in run_dirs]
+        variant: [read_json(run_dir / METRICS) for run_dir in run_dirs]
         for variant, run_dirs in variants.items()
     }
     rows = summarise(scores)
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = parser.parse_args(arguments).folder
     try:
         print(write_report(folder), end="")
-    except FileNotFoundError as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
     print(f"written to {folder}: {', '.join(FILES)}")
 

@@ -43,7 +43,7 @@ def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
             f"{run_dir} holds a finished run with other settings of {', '.join(changed)}; delete "
             "it, or name another place with hydra.sweep.dir=DIR (hydra.run.dir=DIR without -m)"
         )
-    scores: dict[str, float] = json.loads((run_dir / METRICS).read_text())
+    scores: dict[str, float] = read_json(run_dir / METRICS)
     return scores
 
 
@@ -69,6 +69,18 @@ def forget(run_dir: Path, *, log: bool = False) -> None:
         (run_dir / LOG).unlink(missing_ok=True)
     with suppress(OSError):  # not empty: files of others stay
         os.removedirs(os.path.relpath(run_dir))  # relative: never the working directory itself
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file of a run holds.
+
+    Raises:
+        ValueError: if it is damaged, with its name.
+    """
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
 
 
 def write_scores(run_dir: Path, scores: Mapping[str, float]) -> None:

@@ -29,7 +29,7 @@ def describe_start(
     height, width = spec.image_size
     lines = {
         "model": f"{model}: {shape}",
-        "parameters": f"{_count(network):,} ({parameters})",
+        "parameters": f"{_count(network):,} ({parameters}){_frozen(network)}",
         "backprop": backprop,
         "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
         f"out ({data.held_out_name}), {len(data.test):,} to test; "
@@ -51,6 +51,11 @@ def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _frozen(network: nn.Module) -> str:
+    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    return f", of which {frozen:,} are frozen" if frozen else ""
 
 
 def _device_name(device: torch.device) -> str:

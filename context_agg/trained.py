@@ -1,8 +1,8 @@
 """Reads what a run has trained: the network, the configuration, the kind of data."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -10,12 +10,13 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from context_agg.command_line import CONF
 from context_agg.data.images import DataSpec
-from context_agg.run_directory import BEST, DATA_SPEC, SETTINGS
+from context_agg.run_directory import BEST, DATA_SPEC, SETTINGS, read_json
 
 WEIGHTS = "model.safetensors"  # of an exported run
 
@@ -51,7 +52,10 @@ def read_settings(run_dir: Path) -> DictConfig:
 
 def read_spec(run_dir: Path) -> DataSpec:
     """The kind of data that a run was trained on."""
-    spec = json.loads((run_dir / DATA_SPEC).read_text())
+    file = run_dir / DATA_SPEC
+    if not file.is_file():
+        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {DATA_SPEC} in it")
+    spec = read_json(file)
     lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
     return DataSpec(**spec | lists)
 
@@ -62,13 +66,30 @@ def read_weights(run_dir: Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: if the run has written neither.
     """
-    if (run_dir / WEIGHTS).is_file():
-        return load_file(run_dir / WEIGHTS)
-    if not (run_dir / BEST).is_file():
+    file = next((run_dir / n for n in (WEIGHTS, BEST) if (run_dir / n).is_file()), None)
+    if file is None:
         raise FileNotFoundError(f"{run_dir} holds neither {BEST} nor {WEIGHTS}: nothing is trained")
-    state = torch.load(run_dir / BEST, map_location="cpu", weights_only=True)["state_dict"]
+    try:
+        if file.name == WEIGHTS:
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    except (RuntimeError, SafetensorError, UnpicklingError, KeyError, EOFError) as error:
+        raise ValueError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
     prefix = "network."
     return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
+    """Puts a run's weights into a network built from its configuration.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip()
+        raise ValueError(f"{run_dir}: the weights do not fit {SETTINGS}: {detail}") from error
 
 
 def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
@@ -79,7 +100,7 @@ def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
     """
     cfg, spec, weights = read_settings(run_dir), read_spec(run_dir), read_weights(run_dir)
     network: nn.Module = instantiate(cfg.model, **spec.shapes)
-    network.load_state_dict(weights)
+    load_weights(network, weights, run_dir)
     return network.to(next(iter(weights.values())).dtype).eval(), spec
 
 

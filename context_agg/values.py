@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from context_agg.ops import CONV_OPS
+
 Check = Callable[[Any], bool]
 
 
@@ -46,6 +48,7 @@ def one_of(*choices: str) -> Check:
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
+    ("backprop", lambda v: v in CONV_OPS, f"one of {', '.join(CONV_OPS)}"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
     ("images", whole(1), "a whole number, 1 or more"),
@@ -77,7 +80,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("data.shift", whole(0), "a whole number of pixels, 0 or more"),
     ("data.rotate", lambda v: number(v) and v >= 0, "a number of degrees, 0 or more"),
     ("data.zoom", lambda v: number(v) and v >= 0, "a share, 0 or more: 0.1 for up to 10 %"),
-    ("data.root", lambda v: isinstance(v, str), "a folder"),
+    ("data.root", lambda v: isinstance(v, str) and v != "", "a folder"),
 )
 
 

@@ -99,6 +99,16 @@ def smaller(x, weight, bias, dilation, relu=False):
 def raises(x, weight, bias, dilation, relu=False):
     raise RuntimeError("not today")
 
+def rough(x, weight, bias, dilation, relu=False):
+    y = right(x, weight, bias, dilation, relu)
+    return y + x.mean() if x.dtype == torch.float32 else y
+
+def no_relu(x, weight, bias, dilation, relu=False):
+    return right(x, weight, bias, dilation, relu and dilation == 1)
+
+def other(x, weight):
+    return x
+
 number = 3
 """
 
@@ -117,6 +127,8 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("right", 0, "own_operator:right is right"),
         ("detached", 1, "WRONG: grad_x at dilation 1"),
         ("smaller", 1, "raised RuntimeError('Mismatch in shape"),
+        ("rough", 1, "WRONG: y in float32 at dilation 1"),
+        ("no_relu", 1, "WRONG: y at dilation 2"),
         ("raises", 1, "raised RuntimeError('not today')"),
     ],
 )
@@ -165,7 +177,9 @@ def test_a_refused_check_leaves_the_folder_as_it_is(
         ("own_operator:nix", "no attribute 'nix'"),
         ("no_such_module:op", "No module named"),
         ("own_operator", "write package.module:function"),
-        ("own_operator:number", "is not a function"),
+        ("own_operator:number", "is not a callable object"),
+        ("own_operator:other", "too many positional arguments"),
+        ("own_broken", "write package.module:function"),
     ],
 )
 def test_an_operator_that_is_not_there(path: str, message: str) -> None:

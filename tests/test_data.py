@@ -246,6 +246,18 @@ def test_missing_files_are_named_with_the_way_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    ("root", "says"),
+    [("file", "is a file"), ("MNIST", "a folder too deep"), ("MNIST/raw", "a folder too deep")],
+)
+def test_a_root_that_is_not_the_folder_is_refused(root: str, says: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path, "MNIST")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=says) as error:
+        load_mnist(name="MNIST", root=str(tmp_path / root), **OPTIONS)
+    assert root == "file" or f"data.root={tmp_path}" in str(error.value)
+
+
 def test_a_failed_download_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing in"):
         load_mnist(name="MNIST", root=str(tmp_path / "new" / "root"), **OPTIONS)

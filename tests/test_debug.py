@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from context_agg.callbacks.overfit import NotOverfit
 from context_agg.train import train
 from tests.config import compose_config
 from tests.test_train import scalars
@@ -28,7 +29,7 @@ def test_overfit_brings_the_loss_of_one_batch_to_a_hundredth(backprop: str, tmp_
 
 def test_overfit_that_does_not_get_there_is_an_error(tmp_path: Path) -> None:
     cfg = compose_config("debug=overfit", "optimizer.lr=1e-9", "trainer.max_epochs=3")
-    with pytest.raises(RuntimeError, match=r"one batch, 3 steps: the loss is 2\.\d+, not 0.01"):
+    with pytest.raises(NotOverfit, match=r"one batch, 3 steps: the loss is 2\.\d+, not 0.01"):
         train(cfg, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 

@@ -54,7 +54,7 @@ MISTAKES = [
         ["callbacks=gradient_noise", "callbacks.gradient_noise.eta=-1"],
         ["eta=-1 must be a variance"],
     ),
-    (["backprop=manul"], ["unknown backprop='manul'", "auto, manual"]),
+    (["backprop=manul"], ["backprop=manul must be one of auto, manual"]),
     # how it is trained
     (["optimizer.lr=0"], ["optimizer.lr=0 must be a number above 0"]),
     (["optimizer.lr=-1"], ["optimizer.lr=-1 must be a number above 0"]),
@@ -104,6 +104,27 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
         assert part in message
     assert "Traceback" not in message
     assert [file.name for file in tmp_path.iterdir()] == ["pyproject.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["backprop=auto,brokn"], "backprop=brokn must be one of auto"),
+        (["optimizer.lr=0.1,-1"], "optimizer.lr=-1 must be"),
+        (["model=basic,bascic"], "bascic"),
+        (["seed=0,1", "trainer.max_epochs=0,1"], "trainer.max_epochs=0 must be"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_found_before_its_first_run(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in message_of(["-m", *arguments], capsys)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cuda_that_is_not_there(

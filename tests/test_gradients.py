@@ -27,6 +27,7 @@ from context_agg.analysis.gradients import (
     network_alignment,
     true_conv,
 )
+from context_agg.callbacks.overfit import NotOverfit
 from context_agg.context import DilatedConv2d
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
@@ -306,7 +307,7 @@ def test_the_loss_decrease_is_that_of_the_step(tmp_path: Path) -> None:
         "model.channels=2",
         "trainer.max_epochs=4",
     )
-    with pytest.raises(RuntimeError, match="4 steps"):  # too few to overfit, enough for us
+    with pytest.raises(NotOverfit, match="4 steps"):  # too few to overfit, enough for us
         train(cfg, tmp_path)
     losses = np.array(scalars(tmp_path)["train/loss"])
     recorded = [float(row["loss_decrease"]) for row in measured(tmp_path) if row["layer"] == "stem"]

@@ -65,6 +65,8 @@ def test_forget_removes_the_empty_directory_of_a_refused_run_but_no_more(
     refused.mkdir(parents=True)
     (refused / "train.log").touch()
     forget(refused)
+    assert names(tmp_path) == {"outputs/single/now/train.log"}  # a user's, for all it knows
+    forget(refused, log=True)
     assert list(tmp_path.iterdir()) == []
     refused.mkdir(parents=True)
     (refused / "mine.txt").touch()

@@ -105,26 +105,26 @@ def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "save_curves", explode)
-    code = sweep(*SWEEP, "backprop=nix,auto", "model.init=normal,identity")
+    code = sweep(*SWEEP, "backprop=auto", "frozen=[],[nix]", "model.init=normal,identity")
     assert isinstance(code, str)
     lines = code.splitlines()
     assert lines[0].startswith("3 failed")
     assert [line.partition(":")[0].strip() for line in lines[1:]] == [
-        "backprop-auto_model.init-normal/seed-0",
-        "backprop-nix_model.init-identity/seed-0",
-        "backprop-nix_model.init-normal/seed-0",
+        "frozen-_model.init-normal/seed-0",
+        "frozen-nix-_model.init-identity/seed-0",
+        "frozen-nix-_model.init-normal/seed-0",
     ]
-    assert "unknown backprop='nix'" in lines[2]
+    assert "frozen=nix: the network has no such part" in lines[2]
     assert "in the middle" in lines[1]
-    assert list(runs(tmp_path / "here")) == ["backprop-auto_model.init-identity/seed-0"]
+    assert list(runs(tmp_path / "here")) == ["frozen-_model.init-identity/seed-0"]
     # Refused before they began: gone. Broken off: kept, with what can be known of it.
     assert {file.name for file in (tmp_path / "here").iterdir() if file.is_dir()} == {
-        "backprop-auto_model.init-identity",
-        "backprop-auto_model.init-normal",
+        "frozen-_model.init-identity",
+        "frozen-_model.init-normal",
     }
     captured = capsys.readouterr()
     assert captured.err.count("Traceback") == 1
-    assert "| backprop-auto_model.init-identity | 1 |" in captured.out
+    assert "| frozen-_model.init-identity | 1 |" in captured.out
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert sweep(*SWEEP, "backprop=auto", "model.init=normal,identity") == 0
@@ -135,7 +135,7 @@ def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
 
 @pytest.mark.slow
 def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
-    options = [*SWEEP, "backprop=auto,nix", "seed=0,1", "hydra/launcher=joblib"]
+    options = [*SWEEP, "frozen=[],[nix]", "seed=0,1", "hydra/launcher=joblib"]
     result = subprocess.run(
         [sys.executable, "-m", "context_agg.train", "-m", *options],
         cwd=tmp_path,
@@ -147,8 +147,8 @@ def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "2 failed" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "| backprop-auto | 2 |" in result.stdout
-    assert list(runs(tmp_path / "here")) == ["backprop-auto/seed-0", "backprop-auto/seed-1"]
+    assert "| frozen | 2 |" in result.stdout
+    assert list(runs(tmp_path / "here")) == ["frozen/seed-0", "frozen/seed-1"]
     for seed in (0, 1):  # the lines of each are together
-        log = (tmp_path / "here" / "backprop-auto" / f"seed-{seed}" / "train.log").read_text()
+        log = (tmp_path / "here" / "frozen" / f"seed-{seed}" / "train.log").read_text()
         assert log.count("epoch 1/1") == 1

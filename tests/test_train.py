@@ -12,6 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 
+from context_agg.errors import UserError
 from context_agg.train import build_trainer, train
 from tests.config import compose_config
 
@@ -187,6 +188,12 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def test_a_run_that_diverges_is_an_error_and_no_result(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the training loss is (nan|inf).*smaller optimizer\.lr"):
+        run(tmp_path, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=2")
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_the_command_trains_where_it_is_called(tmp_path: Path) -> None:

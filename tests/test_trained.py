@@ -1,7 +1,9 @@
 """What a run has trained is read back: evaluate, export, predict."""
 
+import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from context_agg import evaluate, export, predict
 from context_agg.data.digits import load_digits
+from context_agg.errors import UserError
 from context_agg.train import train
 from context_agg.trained import load_network
 from tests.config import compose_config
@@ -83,12 +86,24 @@ def test_predict_says_of_image_files_what_the_network_says_of_the_tensors(
     assert lines[1].split() == [str(best), f"{expected[0, best]:.4f}"]
 
 
+def png() -> bytes:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "PNG")
+    return stream.getvalue()
+
+
+PNG = png()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("nowhere.png", None, "there is no file"),
         ("text.png", b"no image", "is not an image"),
         ("blank.png", np.full((9, 9), 200, np.uint8), "is blank"),
+        ("broken-off.png", PNG[:-30], "cannot read"),
+        ("", None, "cannot read"),  # a folder
     ],
 )
 def test_one_bad_image_is_one_message_before_anything_is_printed(
@@ -109,6 +124,54 @@ def test_one_bad_image_is_one_message_before_anything_is_printed(
         predict.main([str(trained), str(good), str(bad)])
     assert str(bad) in str(exit_.value)
     assert capsys.readouterr().out == ""
+
+
+def test_all_bad_images_are_named_at_once(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.png\n.*b\.png"):
+        predict.predict(trained, [tmp_path / "a.png", tmp_path / "b.png"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("model.safetensors", b"\x08", "model.safetensors is damaged"),
+        ("data.json", b"{", "data.json is damaged"),
+        ("data.json", None, "no data.json in it"),
+        (".hydra/config.yaml", b"model: [", "cannot read"),
+        (".hydra/config.yaml", b"- 1", "is no configuration"),
+        (".hydra/config.yaml", "channels: 2 -> channels: 3", "the weights do not fit"),
+    ],
+)
+def test_a_damaged_run_is_one_message(
+    file: str, content: bytes | str | None, says: str, exported: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(exported, run_dir)
+    if content is None:
+        (run_dir / file).unlink()
+    elif isinstance(content, bytes):
+        (run_dir / file).write_bytes(content)
+    else:
+        old, _, new = content.partition(" -> ")
+        text = (run_dir / file).read_text()
+        assert old in text
+        (run_dir / file).write_text(text.replace(old, new))
+    image = tmp_path / "image.png"
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(image)
+    with pytest.raises(SystemExit, match=says):
+        predict.main([str(run_dir), str(image)])
+
+
+def test_a_damaged_checkpoint_or_record_is_one_message(trained: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained, run_dir)
+    (run_dir / "metrics.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"metrics\.json is damaged"):
+        evaluate.main([str(run_dir)])
+    best = run_dir / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged"):
+        evaluate.evaluate(run_dir)
 
 
 def test_a_directory_that_is_no_run_is_one_message(
@@ -174,7 +237,7 @@ def test_averaged_weights_are_tested_kept_and_evaluated(tmp_path: Path) -> None:
     scores = train(
         compose_config(
             "callbacks=weight_averaging",
-            "callbacks.weight_averaging.decay=0.9",
+            "callbacks.weight_averaging.avg_fn.decay=0.9",
             "schedule=cosine",
             "backprop=auto",
             "model.channels=2",

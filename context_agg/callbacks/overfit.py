@@ -4,9 +4,10 @@ import lightning as L
 
 from context_agg.data.batches import ImageDataset
 from context_agg.data.images import ImageData
+from context_agg.errors import UserError
 
 
-class NotOverfit(RuntimeError):
+class NotOverfit(UserError):
     """The loss of the one batch has not come down."""
 
 

@@ -66,6 +66,8 @@ def _open(file: Path) -> tuple[Image.Image, str]:
         raise ValueError(f"{file} is not an image of a kind that can be read") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {file}") from None
+    except OSError as error:  # a folder, or an image that breaks off
+        raise OSError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def _ink(grey: Grey) -> Grey:

@@ -44,12 +44,13 @@ def load_mnist(
         seed: of the order and the changes of the training images.
 
     Raises:
-        FileNotFoundError: if files are missing and cannot be downloaded.
+        OSError: if root is no folder or the wrong one, or files are missing and cannot be had.
         ValueError: if a file is damaged, or for an unknown name.
     """
     if name not in MARGINS:
         raise ValueError(f"unknown name={name!r}; choose one of {', '.join(MARGINS)}")
     dataset = getattr(datasets, name)
+    _check_root(Path(root), name)
     folder = Path(root) / name / "raw"
     files = [folder / Path(gz_name).stem for gz_name, _ in dataset.resources]
     if missing := [file.name for file in files if not file.is_file()]:
@@ -70,6 +71,15 @@ def load_mnist(
         seed=seed,
         augment=RandomAffine(shift, rotate, zoom),
     )
+
+
+def _check_root(root: Path, name: str) -> None:
+    if root.is_file():
+        raise NotADirectoryError(f"root={root} is a file; name the folder that holds {name}/raw")
+    for inside in (root / "raw", root / "train-images-idx3-ubyte"):
+        if inside.exists():
+            above = root.parent if inside.name == "raw" else root.parent.parent
+            raise FileNotFoundError(f"root={root} is a folder too deep; take data.root={above}")
 
 
 def _read(dataset: datasets.MNIST) -> Images:

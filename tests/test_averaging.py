@@ -1,0 +1,27 @@
+"""Averages of weights."""
+
+import pytest
+import torch
+
+from context_agg.averaging import warm_ema
+
+
+def test_the_average_forgets_the_start_and_then_has_its_decay() -> None:
+    """Against the definition; without the warm start 0.97 of the first would be left."""
+    average = warm_ema(0.999)
+    value, first_share = torch.tensor(0.0, dtype=torch.float64), 1.0
+    for step in range(30):
+        past = min(0.999, (1 + step) / (10 + step))
+        expected = past * value + (1 - past) * step
+        value = average(value, torch.tensor(float(step), dtype=torch.float64), torch.tensor(step))
+        assert value.item() == pytest.approx(expected.item())
+        first_share *= past
+    assert first_share < 1e-6
+    late = average(torch.tensor(1.0), torch.tensor(0.0), 10**6)
+    assert late.item() == pytest.approx(0.999)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_a_decay_that_is_none_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"decay=.* must be"):
+        warm_ema(decay)
