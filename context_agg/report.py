@@ -25,7 +25,7 @@ COLUMNS = ("test/loss", "test/accuracy", "final/accuracy", "seconds")
 
 
 def find_runs(folder: Path) -> dict[str, list[Path]]:
-    """The finished runs below a folder, by variant: their path in it without the seed.
+    """The finished runs below a folder, by variant: their path in it, or its name, without the seed.
 
     Raises:
         FileNotFoundError: if there is none, or no such folder.
@@ -37,7 +37,8 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
         run_dir = file.parent
         path = run_dir.relative_to(folder)
         variant = path.parent if path.name.startswith("seed-") else path
-        variants.setdefault(str(variant), []).append(run_dir)
+        name = str(variant) if variant.parts else folder.absolute().name  # only seeds are varied
+        variants.setdefault(name, []).append(run_dir)
     if not variants:
         raise FileNotFoundError(f"no finished run ({METRICS}) below {folder}")
     return variants

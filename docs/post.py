@@ -13,10 +13,10 @@ from tables import RESULTS, ROOT, read, write_tables
 from context_agg.analysis.curves import COLORS, LINES, SCALARS, read_curves
 from context_agg.run_directory import METRICS
 
-SWEEPS = {  # by name, where `make post` has put the runs
+SWEEPS = {  # by name, a pattern for where `make post` has put the runs
     "post_auto": "sweep_backprop-manual_experiment-post_auto",
     "post_broken": "sweep_experiment-post_broken",
-    "draft_manual": "sweep_experiment-draft_manual",
+    "draft_manual": "sweep_experiment-draft_manual*",
     "post_broken, frozen": "sweep_experiment-post_broken_frozen-context-_trainer.max_epochs-30",
 }
 PANELS = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
@@ -31,7 +31,7 @@ def collect(outputs: Path) -> None:
     rows = [
         [name, run_dir.name, epoch, *(f"{value:.4f}" for value in values)]
         for name, folder in SWEEPS.items()
-        for run_dir in sorted((outputs / folder).glob("seed-*"))
+        for run_dir in sorted(outputs.glob(f"{folder}/seed-*"))
         if (run_dir / METRICS).is_file()
         for epoch, values in enumerate(zip(*read_curves(run_dir).values(), strict=True), start=1)
     ]

@@ -35,6 +35,7 @@ def test_runs_are_grouped_by_what_varies_without_the_seed(tmp_path: Path) -> Non
         "backprop-auto": 3,
         "backprop-broken": 1,
     }
+    assert list(find_runs(tmp_path / "backprop-auto")) == ["backprop-auto"]  # only seeds vary
 
 
 def test_mean_and_spread_are_those_of_numpy(tmp_path: Path) -> None:
