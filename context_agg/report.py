@@ -25,7 +25,7 @@ COLUMNS = ("test/loss", "test/accuracy", "final/accuracy", "seconds")
 
 
 def find_runs(folder: Path) -> dict[str, list[Path]]:
-    """The finished runs below a folder, by variant: their path in it, or its name, without the seed.
+    """The finished runs below a folder, by variant: their path in it without the seed, or its name.
 
     Raises:
         FileNotFoundError: if there is none, or no such folder.
