@@ -1,0 +1,93 @@
+"""Does the output move with the image? For dilated layers yes, with pooling only by its stride."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from context_agg.context import ContextModule
+
+Network = Callable[[Tensor], Tensor]
+"""Images (N, C, H, W) -> maps of the same height and width."""
+
+
+def circular(module: ContextModule) -> Network:
+    """The module on a torus: with maps that go on beyond a border at the opposite one.
+
+    Padding once, as wide as the view, and cutting off in every layer is the same as padding every
+    layer, because the layers keep the period.
+
+    Raises:
+        ValueError: unless the module has padding "valid".
+    """
+    if module.padding != "valid":
+        raise ValueError(f"the module must have padding='valid', not {module.padding!r}")
+    margin = module.receptive_field // 2
+
+    def run(x: Tensor) -> Tensor:
+        y: Tensor = module(F.pad(x, (margin,) * 4, mode="circular"))
+        return y
+
+    return run
+
+
+class PoolingNet(nn.Module):
+    """Three convolutions with poolings by 2 between them, enlarged by 4, and a last convolution.
+
+    Args:
+        channels: maps throughout.
+
+    Shape: (N, C, H, W) -> (N, C, H, W), height and width multiples of 4; borders as on a torus.
+    """
+
+    stride = 4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="circular") for _ in range(4)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, third, last = self.layers
+        x = F.max_pool2d(first(x).relu(), 2)
+        x = F.max_pool2d(second(x).relu(), 2)
+        x = F.interpolate(third(x).relu(), scale_factor=self.stride, mode="nearest")
+        y: Tensor = last(x)
+        return y
+
+
+def shift_error(network: Network, x: Tensor, shift: int) -> float:
+    """|f(shifted x) - shifted f(x)| / |f(x)|, for a circular shift by so many pixels both ways."""
+    with torch.inference_mode():
+        y = network(x)
+        moved = network(x.roll((shift, shift), (2, 3)))
+        return float((moved - y.roll((shift, shift), (2, 3))).norm() / y.norm())
+
+
+def crop_error(module: ContextModule, x: Tensor, shift: int) -> float:
+    """The same where nothing is padded: on an image that lacks its first rows and columns.
+
+    Raises:
+        ValueError: unless the module has padding "valid".
+    """
+    if module.padding != "valid":
+        raise ValueError(f"the module must have padding='valid', not {module.padding!r}")
+    with torch.inference_mode():
+        y = module(x)[..., shift:, shift:]
+        return float((module(x[..., shift:, shift:]) - y).norm() / y.norm())
+
+
+def plot_shift_errors(networks: dict[str, Network], x: Tensor, shifts: Sequence[int]) -> Figure:
+    """`shift_error` by shift; on a scale that has room for 0."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for (name, network), marker in zip(networks.items(), "os^vD*", strict=False):
+        axes.plot(shifts, [shift_error(network, x, s) for s in shifts], f"{marker}-", label=name)
+    axes.set_yscale("symlog", linthresh=1e-7)
+    axes.set(xlabel="shift, pixels", ylabel="relative error", ylim=(-2e-8, 10))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

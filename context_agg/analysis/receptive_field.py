@@ -1,0 +1,155 @@
+"""What an output of stacked convolutions sees of its input: in theory, counted, by gradient."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from context_agg.context import ContextModule, DilatedConv2d
+
+Counts = NDArray[np.int64]
+
+
+def receptive_fields(convolutions: Sequence[DilatedConv2d]) -> list[int]:
+    """Side of the receptive field after every layer, in pixels (the last row of Table 1)."""
+    spans = ((conv.kernel_size[0] - 1) * conv.dilation[0] for conv in convolutions)
+    return [1 + total for total in accumulate(spans)]
+
+
+def paths(dilations: Sequence[int], kernel_size: int = 3) -> Counts:
+    """How many paths lead from each input position to one output: (RF, RF), the middle above it.
+
+    A path takes one tap in every layer; in all there are kernel_size^2 to the number of layers.
+    """
+    line = np.ones(1, dtype=np.int64)
+    for dilation in dilations:
+        taps = np.zeros((kernel_size - 1) * dilation + 1, dtype=np.int64)
+        taps[::dilation] = 1
+        line = np.convolve(line, taps)
+    return np.outer(line, line)  # the taps of rows and columns are chosen apart
+
+
+def coverage(dilations: Sequence[int], kernel_size: int = 3) -> float:
+    """Share of the positions inside the receptive field that the output sees; below 1: gridding."""
+    return float((paths(dilations, kernel_size) > 0).mean())
+
+
+def input_gradient(module: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
+    """How much the middle output depends on every input position, as (H, W).
+
+    The size of the gradient of a random combination of the maps of the output's middle pixel,
+    summed over input maps, mean over the images; after Luo et al. 2016 (arXiv 1701.04128).
+
+    Shape: x (N, C, H, W), the module's output of the same height and width.
+    """
+    x = x.detach().requires_grad_()
+    y = module(x)
+    middle = y[:, :, y.shape[2] // 2, y.shape[3] // 2]
+    signs = torch.randn(middle.shape, generator=generator, dtype=y.dtype).to(y.device)
+    (gradient,) = torch.autograd.grad((signs * middle).sum(), x)
+    return gradient.abs().sum(1).mean(0)
+
+
+def support(weight: Tensor) -> tuple[int, int]:
+    """Height and width of the smallest box that holds all that is not zero, in pixels."""
+    rows, columns = ((weight != 0).any(dim).nonzero().flatten() for dim in (1, 0))
+    return int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+
+
+def effective_side(weight: Tensor, share: float = 0.95) -> int:
+    """Side of the smallest centred square that holds so much of the weight, in pixels.
+
+    Raises:
+        ValueError: if there is no weight.
+    """
+    total = float(weight.sum())
+    if not total > 0:
+        raise ValueError("there is no weight: nothing reaches the output")
+    row, column = weight.shape[0] // 2, weight.shape[1] // 2
+    for radius in range(max(weight.shape)):
+        rows = slice(max(row - radius, 0), row + radius + 1)
+        columns = slice(max(column - radius, 0), column + radius + 1)
+        if float(weight[rows, columns].sum()) >= share * total:
+            return 2 * radius + 1
+    raise AssertionError  # the last square holds everything
+
+
+def plot_growth() -> Figure:
+    """The paper's Figure 1: the views after dilations 1, 2 and 4, and where the last layer taps."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, layer, letter in zip(figure.subplots(1, 3), range(3), "abc", strict=True):
+        dilations = [1, 2, 4][: layer + 1]
+        counts = paths(dilations)
+        side, grid = len(counts), 17
+        seen = np.zeros((grid, grid))
+        inside = slice((grid - side) // 2, (grid + side) // 2)
+        seen[inside, inside] = counts > 0
+        axes.imshow(seen, cmap="Greens", vmin=0, vmax=2)
+        taps = grid // 2 + dilations[-1] * np.array([-1, 0, 1])
+        axes.plot(*(points.ravel() for points in np.meshgrid(taps, taps)), "o", color="#D55E00")
+        axes.set_xticks(np.arange(grid + 1) - 0.5, [])
+        axes.set_yticks(np.arange(grid + 1) - 0.5, [])
+        axes.grid(color="0.8", linewidth=0.5)
+        axes.tick_params(length=0)
+        axes.set_title(f"({letter}) dilation {dilations[-1]}: {side}x{side}")
+    return figure
+
+
+def plot_depth(depth: int = 8) -> Figure:
+    """Side of the view by depth: plain layers, doubling dilations, powers of 3, and Table 1."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, dilations, style in (
+        ("dilation 3^l", [3**layer for layer in range(depth)], "^:"),
+        ("dilation 2^l", [2**layer for layer in range(depth)], "s--"),
+        ("Table 1", (1, 1, 2, 4, 8, 16, 1), "o-"),
+        ("plain", [1] * depth, "v-."),
+    ):
+        fields = [1 + total for total in accumulate(2 * dilation for dilation in dilations)]
+        axes.plot(range(1, len(fields) + 1), fields, style, label=name)
+    axes.set(yscale="log", xlabel="3x3 layers (9 weights each)", ylabel="side of the view, pixels")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def plot_gridding(stacks: Sequence[Sequence[int]]) -> Figure:
+    """How many paths reach each position, as a share of the most; white: none."""
+    figure = Figure(figsize=(3 * len(stacks), 3.4), layout="constrained")
+    for axes, dilations in zip(np.atleast_1d(figure.subplots(1, len(stacks))), stacks, strict=True):
+        counts = paths(dilations).astype(float)
+        shares = np.where(counts > 0, counts / counts.max(), np.nan)
+        image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+        axes.set_title(f"{' '.join(map(str, dilations))}\n{100 * coverage(dilations):.0f} % seen")
+        axes.set_xlabel(f"{len(counts)} pixels")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.colorbar(image, ax=figure.axes, shrink=0.7, label="paths, share of the most")
+    return figure
+
+
+def plot_measured(weights: dict[str, Tensor]) -> Figure:
+    """Maps of `input_gradient`, each with its support and its effective side."""
+    figure = Figure(figsize=(3.2 * len(weights), 3.6), layout="constrained")
+    for axes, (name, weight) in zip(
+        np.atleast_1d(figure.subplots(1, len(weights))), weights.items(), strict=True
+    ):
+        height, width = support(weight)
+        levels = (weight / weight.max()).clamp(min=1e-6).log10()
+        image = axes.imshow(levels.numpy(), cmap="magma", vmin=-4, vmax=0)
+        axes.set_title(f"{name}\nsees {height}x{width}, 95 % in {effective_side(weight)}")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.colorbar(image, ax=figure.axes, shrink=0.7, label="log10 of the weight")
+    return figure
+
+
+def module_weight(module: ContextModule, size: int = 81, images: int = 8) -> Tensor:
+    """`input_gradient` of a context module on noise in 0..1, (size, size)."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(images, module.channels, size, size, generator=generator)
+    return input_gradient(module, x, generator)
