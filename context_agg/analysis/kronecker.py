@@ -188,10 +188,13 @@ def plot_kernels(seeds: Sequence[int] = range(4)) -> Figure:
     """Random Kronecker kernels of 27x27, above; fractals of one 3x3 factor, below."""
     figure = Figure(figsize=(2.2 * len(seeds), 4.8), layout="constrained")
     above, below = figure.subplots(2, len(seeds))
-    for axes, seed in zip(above, seeds, strict=True):
-        axes.imshow(random_kernel(seed), cmap="RdBu")
-    for axes, seed in zip(below, seeds, strict=True):
-        axes.imshow(random_kernel(seed, 4, same=True), cmap="RdBu")
+    for column, seed in enumerate(seeds):
+        for axes, kernel in (
+            (above[column], random_kernel(seed)),
+            (below[column], random_kernel(seed, 4, same=True)),
+        ):
+            limit = np.abs(kernel).max()
+            axes.imshow(kernel, cmap="RdBu", vmin=-limit, vmax=limit)
     above[0].set_title("three factors: 27x27, 27 numbers", loc="left", fontsize="medium")
     below[0].set_title("one factor four times: 81x81, 9 numbers", loc="left", fontsize="medium")
     for axes in (*above, *below):

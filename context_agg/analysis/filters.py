@@ -1,0 +1,135 @@
+"""Hand-set kernels on a real image, and what the kinds of convolution and pooling cost.
+
+The kernels are those of the Stanford lecture note on convolutions (CS 20, note 7), the grey forms.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
+
+KERNELS: dict[str, list[list[float]]] = {
+    "blur": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],  # sums up to 9: nine times as bright
+    "normalised blur": [
+        [1 / 16, 2 / 16, 1 / 16],
+        [2 / 16, 4 / 16, 2 / 16],
+        [1 / 16, 2 / 16, 1 / 16],
+    ],
+    "sharpen": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
+    "edge": [[0, -1, 0], [-1, 4, -1], [0, -1, 0]],
+    "Sobel": [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],  # light above dark is positive
+    "emboss": [[-2, -1, 0], [-1, 1, 1], [0, 1, 2]],
+}
+
+
+def apply_kernel(image: Tensor, name: str, dilation: int = 1) -> Tensor:
+    """A kernel of `KERNELS` on every channel by itself, borders repeated.
+
+    Shape: (N, C, H, W) -> (N, C, H, W).
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in KERNELS:
+        raise ValueError(f"unknown kernel {name!r}; choose one of {', '.join(KERNELS)}")
+    channels = image.shape[1]
+    weight = torch.tensor(KERNELS[name], dtype=image.dtype).expand(channels, 1, 3, 3)
+    padded = F.pad(image, (dilation,) * 4, mode="replicate")
+    return F.conv2d(padded, weight, dilation=dilation, groups=channels)
+
+
+def output_size(
+    size: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> int:
+    """Side of the output of a convolution or a pooling, in pixels.
+
+    (size - span + 2 padding) / stride + 1, rounded down, span = (kernel - 1) dilation + 1.
+
+    Raises:
+        ValueError: if the kernel does not fit.
+    """
+    span = (kernel - 1) * dilation + 1
+    if size + 2 * padding < span:
+        raise ValueError(f"a span of {span} does not fit into {size} pixels padded by {padding}")
+    return (size - span + 2 * padding) // stride + 1
+
+
+class Cost(NamedTuple):
+    """Of a layer: its weights without bias, and multiplications for one position of the output."""
+
+    weights: int
+    multiplications: int
+
+
+def costs(kernel: int, c_in: int, c_out: int, multiplier: int = 1) -> dict[str, Cost]:
+    """Full, depthwise (multiplier maps per input map) and separable (depthwise, then 1x1)."""
+    full = kernel**2 * c_in * c_out
+    depthwise = kernel**2 * c_in * multiplier
+    separable = depthwise + c_in * multiplier * c_out
+    return {
+        "full": Cost(full, full),
+        "depthwise": Cost(depthwise, depthwise),
+        "separable": Cost(separable, separable),
+    }
+
+
+def separable(
+    kernel: int, c_in: int, c_out: int, multiplier: int = 1, dilation: int = 1
+) -> nn.Module:
+    """A depthwise convolution followed by a 1x1 one, without bias, same height and width."""
+    margin = dilation * (kernel // 2)
+    maps = c_in * multiplier
+    return nn.Sequential(
+        nn.Conv2d(c_in, maps, kernel, padding=margin, dilation=dilation, groups=c_in, bias=False),
+        nn.Conv2d(maps, c_out, 1, bias=False),
+    )
+
+
+def photograph(side: int = 256) -> Tensor:
+    """The middle of a real photograph (scikit-learn's flower), grey, 0..1: (1, 1, side, side)."""
+    file = files("sklearn.datasets") / "images" / "flower.jpg"
+    with file.open("rb") as stream, Image.open(stream) as image:
+        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255
+    top, left = ((length - side) // 2 for length in grey.shape)
+    return torch.from_numpy(grey[top : top + side, left : left + side].copy())[None, None]
+
+
+def plot_filters(image: Tensor, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
+    """The image and what each kernel makes of it, a row per dilation."""
+    figure = Figure(figsize=(1.7 * (1 + len(KERNELS)), 1.9 * len(dilations)), layout="constrained")
+    grid = figure.subplots(len(dilations), 1 + len(KERNELS))
+    for row, dilation in zip(grid, dilations, strict=True):
+        row[0].imshow(image[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
+        row[0].set_ylabel(f"dilation {dilation}")
+        for axes, name in zip(row[1:], KERNELS, strict=True):
+            result = apply_kernel(image, name, dilation)[0, 0].numpy()
+            gain = sum(map(sum, KERNELS[name]))
+            low, high = (0, max(gain, 1)) if gain > 0.5 else (-0.5, 0.5)
+            axes.imshow(result, cmap="gray", vmin=low, vmax=high)
+        for axes in row:
+            axes.set_xticks([])
+            axes.set_yticks([])
+    for axes, name in zip(grid[0], ("image", *KERNELS), strict=True):
+        axes.set_title(name, fontsize="medium")
+    return figure
+
+
+def plot_pooling(image: Tensor, kernel: int = 8) -> Figure:
+    """The image, its largest and its mean value in every square of kernel x kernel pixels."""
+    figure = Figure(figsize=(8, 2.9), layout="constrained")
+    pooled = {
+        "image": image,
+        f"max pooling {kernel}x{kernel}": F.max_pool2d(image, kernel),
+        f"average pooling {kernel}x{kernel}": F.avg_pool2d(image, kernel),
+    }
+    for axes, (name, result) in zip(figure.subplots(1, 3), pooled.items(), strict=True):
+        axes.imshow(result[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(f"{name}: {result.shape[2]}x{result.shape[3]}", fontsize="medium")
+        axes.set_axis_off()
+    return figure
