@@ -48,9 +48,9 @@ def one_of(*choices: str) -> Check:
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
+    ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
     ("backprop", lambda v: v in CONV_OPS, f"one of {', '.join(CONV_OPS)}"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
-    ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
     ("images", whole(1), "a whole number, 1 or more"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
@@ -58,6 +58,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("model.widths", whole_numbers, "a list of whole numbers, 1 or more: [1,1,2]"),
     ("model.hidden", whole_numbers, "a list of whole numbers, 1 or more: [] or [100]"),
     ("model.init_std", lambda v: v is None or number(v), "a number, or null for the default"),
+    ("model.dropout", lambda v: number(v) and 0 <= v < 1, "a share from 0 to below 1"),
     ("model.shortcut.scale", number, "a number; 0 for the plain gradient"),
     ("model.shortcut.decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("model.shortcut.window", lambda v: v is None or whole(1)(v), "1 or more, or null for all"),
