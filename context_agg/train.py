@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from context_agg.analysis.curves import save_curves
+from context_agg.analysis.features import write_graph
 from context_agg.command_line import CONF, CONFIG_NAME, check_command_line
 from context_agg.data.images import ImageData
 from context_agg.errors import one_message
@@ -80,6 +81,10 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
         trainer = build_trainer(cfg, logger=logger, callbacks=callbacks)
     begin(output_dir, cfg, data.spec)
     logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    try:
+        write_graph(logger.experiment, learner.network, data.spec)
+    except RuntimeError as error:  # a network of the user's that cannot be traced
+        print(f"no graph for TensorBoard: {str(error).splitlines()[0]}")
     print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))
     start = time.perf_counter()
     trainer.fit(learner, data)

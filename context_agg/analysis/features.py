@@ -1,0 +1,122 @@
+"""What a network is made of, and what its layers make of an image."""
+
+import copy
+import warnings
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from context_agg.analysis.gradients import true_backward
+from context_agg.context import DilatedConv2d
+from context_agg.data.images import DataSpec
+
+LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)
+
+
+def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The output of every convolution, pooling and fully connected layer, in the order they run."""
+    outputs: dict[str, Tensor] = {}
+    handles = []
+    for name, module in network.named_modules():
+        if isinstance(module, LAYERS):
+
+            def keep(module: nn.Module, inputs: object, y: Tensor, name: str = name) -> None:
+                outputs[name] = y
+
+            handles.append(module.register_forward_hook(keep))
+    try:
+        with torch.inference_mode():
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs
+
+
+def plot_maps(networks: dict[str, nn.Module], image: Tensor, maps: int = 4) -> Figure:
+    """The first maps of every convolution for one image (1, C, H, W): a row per network and map.
+
+    The networks must have the same layers; a map is drawn from its smallest to its largest value.
+    """
+    outputs = {name: layer_outputs(network, image) for name, network in networks.items()}
+    layers = [name for name, y in next(iter(outputs.values())).items() if y.dim() == 4]
+    rows = [(name, number) for name in networks for number in range(maps)]
+    figure = Figure(figsize=(1.1 * (1 + len(layers)), 1.15 * len(rows)), layout="constrained")
+    for (name, number), axes in zip(
+        rows, figure.subplots(len(rows), 1 + len(layers), squeeze=False), strict=True
+    ):
+        axes[0].imshow(image[0, 0].numpy(), cmap="gray")
+        axes[0].set_ylabel(f"{name}, map {number + 1}", fontsize="x-small")
+        for panel, layer in zip(axes[1:], layers, strict=True):
+            y = outputs[name][layer][0]
+            if number < len(y):
+                panel.imshow(y[number].numpy(), cmap="viridis")
+            else:
+                panel.set_axis_off()
+            if (name, number) == rows[0]:
+                panel.set_title(layer.removeprefix("context."), fontsize="x-small")
+        for panel in axes:
+            panel.set_xticks([])
+            panel.set_yticks([])
+    return figure
+
+
+def describe_layers(network: nn.Module, spec: DataSpec) -> list[str]:
+    """Every layer of a built network in words, from the image to the classes.
+
+    What each one is, and the size of what it puts out: maps x height x width, or numbers.
+    """
+    image = torch.zeros(1, spec.in_channels, *spec.image_size)
+    outputs = layer_outputs(network, image.to(next(network.parameters()).dtype))
+    modules = dict(network.named_modules())
+    lines = [f"image\n{spec.in_channels}x{spec.image_size[0]}x{spec.image_size[1]}"]
+    for name, y in outputs.items():
+        size = "x".join(map(str, y.shape[1:]))
+        lines.append(f"{_in_words(modules[name])}\n{size}")
+    return lines
+
+
+def _in_words(module: nn.Module) -> str:
+    if isinstance(module, nn.Conv2d):
+        words = f"{module.kernel_size[0]}x{module.kernel_size[1]}"
+        if module.dilation[0] > 1:
+            words += f", dilation {module.dilation[0]}"
+        return words + (", ReLU" if isinstance(module, DilatedConv2d) and module.relu else "")
+    return "fully connected" if isinstance(module, nn.Linear) else "max pooling"
+
+
+def plot_architecture(network: nn.Module, spec: DataSpec) -> Figure:
+    """The network as a row of boxes, drawn from the built model; wider dilations are darker."""
+    lines = describe_layers(network, spec)
+    dilations = [0, *(_dilation(m) for m in network.modules() if isinstance(m, LAYERS))]
+    figure = Figure(figsize=(1.25 * len(lines), 1.7), layout="constrained")
+    axes = figure.subplots()
+    for number, (line, dilation) in enumerate(zip(lines, dilations, strict=True)):
+        shade = min(dilation, 16).bit_length() / 8
+        color = (1 - shade, 1 - shade / 2, 1.0) if dilation else "0.92"
+        box = FancyBboxPatch((number, 0), 0.8, 1, boxstyle="round,pad=0.04", facecolor=color)
+        axes.add_patch(box)
+        axes.text(number + 0.4, 0.5, line.replace(", ", "\n"), ha="center", va="center", fontsize=8)
+        if number:
+            axes.annotate(
+                "", (number - 0.02, 0.5), (number - 0.18, 0.5), arrowprops={"arrowstyle": "->"}
+            )
+    axes.set(xlim=(-0.1, len(lines)), ylim=(-0.15, 1.15))
+    axes.set_axis_off()
+    return figure
+
+
+def _dilation(module: nn.Module) -> int:
+    return int(module.dilation[0]) if isinstance(module, nn.Conv2d) else 0
+
+
+def write_graph(writer: SummaryWriter, network: nn.Module, spec: DataSpec) -> None:
+    """Writes the network as TensorBoard's graph, its hand-written operators as convolutions."""
+    network = copy.deepcopy(network)  # a copy is not compiled, which could not be traced
+    image = torch.zeros(1, spec.in_channels, *spec.image_size).to(next(network.parameters()))
+    with warnings.catch_warnings(), true_backward(network):
+        warnings.simplefilter("ignore")  # of tracing: that shapes are checked once
+        writer.add_graph(network, image)

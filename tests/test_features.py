@@ -1,0 +1,96 @@
+"""The maps of the layers, the architecture from the built model, TensorBoard's graph."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from context_agg.analysis.features import (
+    describe_layers,
+    layer_outputs,
+    plot_architecture,
+    plot_maps,
+    write_graph,
+)
+from context_agg.data.images import DataSpec
+from context_agg.lecture import LectureNet
+from context_agg.networks import ContextNet, LinearNet
+
+SPEC = DataSpec("digits", 1, (12, 10), tuple("abc"))
+
+
+def context_net() -> ContextNet:
+    torch.manual_seed(0)
+    return ContextNet(2, (1, 2, 4), (1, 1, 1), **SPEC.shapes)
+
+
+def test_layer_outputs_are_what_the_layers_give_one_after_the_other() -> None:
+    net, x = context_net(), torch.rand(2, 1, 12, 10)
+    outputs = layer_outputs(net, x)
+    names = ["stem", *(f"context.layers.{i}" for i in range(4)), "head.1"]
+    assert list(outputs) == names
+    y = x
+    for name in names[:-1]:
+        y = net.get_submodule(name)(y)
+        assert torch.equal(outputs[name], y)
+    assert torch.equal(outputs["head.1"], net(x))
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_the_layers_in_words() -> None:
+    assert describe_layers(context_net(), SPEC) == [
+        "image\n1x12x10",
+        "3x3, ReLU\n2x12x10",
+        "3x3, ReLU\n2x12x10",
+        "3x3, dilation 2, ReLU\n2x12x10",
+        "3x3, dilation 4, ReLU\n2x12x10",
+        "1x1\n2x12x10",
+        "fully connected\n3",
+    ]
+    lecture = LectureNet("default", 0.0, **SPEC.shapes)
+    assert describe_layers(lecture, SPEC)[1:3] == ["5x5\n32x12x10", "max pooling\n32x6x5"]
+
+
+def test_the_architecture_has_a_box_per_layer() -> None:
+    (axes,) = plot_architecture(context_net(), SPEC).axes
+    assert len(axes.patches) == 7
+    texts = [text.get_text() for text in axes.texts if text.get_text()]
+    assert texts[3] == "3x3\ndilation 2\nReLU\n2x12x10"
+
+
+def test_the_maps_of_two_networks_side_by_side() -> None:
+    image = torch.rand(1, 1, 12, 10)
+    figure = plot_maps({"one": context_net(), "two": context_net()}, image, maps=3)
+    assert len(figure.axes) == 2 * 3 * (1 + 5)
+    assert figure.axes[0].get_ylabel() == "one, map 1"
+    assert figure.axes[1].get_title() == "stem"
+
+
+@pytest.mark.parametrize(
+    "network",
+    [context_net(), LinearNet(**SPEC.shapes), LectureNet("default", 0.5, **SPEC.shapes)],
+    ids=["context", "linear", "lecture"],
+)
+def test_tensorboard_gets_the_graph(network: nn.Module, tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        write_graph(writer, network, SPEC)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    nodes = events.Graph().node
+    ops = [node.op for node in nodes]
+    convolutions = sum(isinstance(m, nn.Conv2d) for m in network.modules())
+    assert ops.count("aten::_convolution") == convolutions
+    assert "prim::PythonOp" not in ops
+    assert network.training
+
+
+def test_the_graph_of_a_compiled_network_and_its_backprop_stay(tmp_path: Path) -> None:
+    net = context_net()
+    net.compile(backend="eager")
+    with SummaryWriter(str(tmp_path)) as writer:
+        write_graph(writer, net, SPEC)
+    assert [conv.backprop for conv in net.context.convolutions] == ["manual"] * 4
+    assert net(torch.rand(1, 1, 12, 10)).shape == (1, 3)
