@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run sweep results figures post test test-all check lint types format tensorboard clean
+.PHONY: help install run sweep results best figures post test test-all check lint types format tensorboard clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,11 @@ results: $(VENV)/installed ## every number of docs/results.md again: about an ho
 	$(MAKE) sweep DATA=mnist ARGS="seed=0,1 trainer.max_epochs=3"
 	$(BIN)/python -m context_agg.train -m model=large,plain,linear data=mnist trainer.max_epochs=3 \
 	hydra/launcher=joblib
-	$(BIN)/python docs/collect.py
+	$(BIN)/python docs/collect.py digits mnist models
+
+best: $(VENV)/installed ## the context module at its best on MNIST, two seeds: about an hour on two cores
+	$(BIN)/python -m context_agg.train -m experiment=best_mnist seed=0,1 hydra/launcher=joblib
+	$(BIN)/python docs/collect.py best
 
 post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about four hours on four cores, with MNIST
 	$(BIN)/python -m context_agg.train -m experiment=post_broken seed=0,1,2 hydra/launcher=joblib

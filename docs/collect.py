@@ -1,10 +1,12 @@
-"""Brings the numbers of finished sweeps into the documents: the last step of `make results`.
+"""Brings the numbers of finished sweeps into the documents: `python docs/collect.py NAME...`.
 
-Copies every sweep's runs.csv to docs/results and its figure to docs/figures, exports the model that
-the repository carries, and makes the documents' tables anew.
+The last step of `make results` and `make best`. Copies each sweep's runs.csv to docs/results and
+its figure to docs/figures, exports the model that the repository carries, and makes the documents'
+tables anew.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 from tables import RESULTS, ROOT, write_tables
@@ -12,27 +14,28 @@ from tables import RESULTS, ROOT, write_tables
 from context_agg.export import export
 from context_agg.report import find_runs
 
-MNIST = "sweep_backprop_model.init_data-mnist_trainer.max_epochs-3"
 SWEEPS = {
     "digits": "sweep_backprop_model.init",
-    "mnist": MNIST,
+    "mnist": "sweep_backprop_model.init_data-mnist_trainer.max_epochs-3",
     "models": "sweep_model_data-mnist_trainer.max_epochs-3",
+    "best": "sweep_experiment-best_mnist",
 }
-MODEL = f"{MNIST}/backprop-manual_model.init-identity/seed-0"
+MODEL = "backprop-manual_model.init-identity/seed-0"  # of the sweep "mnist"
 
 
-def collect(outputs: Path) -> None:
-    """Takes the sweeps' files over."""
-    for name, folder in SWEEPS.items():
-        find_runs(outputs / folder)  # raises where there is none
-        shutil.copyfile(outputs / folder / "runs.csv", RESULTS / f"{name}.csv")
-        figure = ROOT / "docs" / "figures" / f"results_{name}.png"
-        shutil.copyfile(outputs / folder / "report.png", figure)
-    model = ROOT / "models" / "basic_mnist"
-    shutil.rmtree(model, ignore_errors=True)
-    export(outputs / MODEL, model)
+def collect(name: str, outputs: Path) -> None:
+    """Takes a sweep's files over."""
+    folder = outputs / SWEEPS[name]
+    find_runs(folder)  # raises where there is none
+    shutil.copyfile(folder / "runs.csv", RESULTS / f"{name}.csv")
+    shutil.copyfile(folder / "report.png", ROOT / "docs" / "figures" / f"results_{name}.png")
+    if name == "mnist":
+        model = ROOT / "models" / "basic_mnist"
+        shutil.rmtree(model, ignore_errors=True)
+        export(folder / MODEL, model)
 
 
 if __name__ == "__main__":
-    collect(ROOT / "outputs")
+    for sweep in sys.argv[1:]:
+        collect(sweep, ROOT / "outputs")
     write_tables()

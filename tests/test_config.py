@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.context import ContextModule, receptive_field
 from context_agg.networks import ContextNet, LinearNet
-from context_agg.train import build
+from context_agg.train import build, train
 from tests.config import CONF, compose_config
 from tests.fake_mnist import write_mnist
 
-MODELS, DATA, OPTIMIZERS, TRAINERS = (
+MODELS, DATA, OPTIMIZERS, TRAINERS, EXPERIMENTS, CALLBACKS = (
     sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-    for group in ("model", "data", "optimizer", "trainer")
+    for group in ("model", "data", "optimizer", "trainer", "experiment", "callbacks")
 )
 IMAGE = {"in_channels": 1, "image_size": (28, 28), "num_classes": 10, "dense": False}
 
@@ -50,6 +50,16 @@ def test_every_data_set_and_optimizer_builds(data: str, optimizer: str, tmp_path
 def test_every_trainer_builds(trainer: str) -> None:
     built = instantiate(compose_config(f"trainer={trainer}").trainer, _convert_="all")
     assert isinstance(built, L.Trainer)
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, *(f"callbacks={name}" for name in CALLBACKS)])
+def test_every_experiment_and_set_of_callbacks_takes_a_step(name: str, tmp_path: Path) -> None:
+    """And is tested, and leaves the files of a run; with the callbacks it takes on digits."""
+    write_mnist(tmp_path, "MNIST")
+    overrides = [name] if "=" in name else [f"experiment={name}", f"data.root={tmp_path}"]
+    scores = train(compose_config(*overrides, "debug=step"), tmp_path / "run")
+    assert scores["epochs"] == 1
+    assert (tmp_path / "run" / "metrics.json").is_file()
 
 
 @pytest.mark.parametrize(
