@@ -117,6 +117,6 @@ def write_graph(writer: SummaryWriter, network: nn.Module, spec: DataSpec) -> No
     """Writes the network as TensorBoard's graph, its hand-written operators as convolutions."""
     network = copy.deepcopy(network)  # a copy is not compiled, which could not be traced
     image = torch.zeros(1, spec.in_channels, *spec.image_size).to(next(network.parameters()))
-    with warnings.catch_warnings(), true_backward(network):
+    with warnings.catch_warnings(), torch.no_grad(), true_backward(network):
         warnings.simplefilter("ignore")  # of tracing: that shapes are checked once
         writer.add_graph(network, image)
