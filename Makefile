@@ -38,11 +38,11 @@ results: $(VENV)/installed ## every number of docs/results.md again: about an ho
 	$(MAKE) sweep DATA=mnist ARGS="seed=0,1 trainer.max_epochs=3"
 	$(BIN)/python -m context_agg.train -m model=large,plain,linear data=mnist trainer.max_epochs=3 \
 	hydra/launcher=joblib
-	$(BIN)/python docs/collect.py digits mnist models
+	$(BIN)/python docs/sweeps.py digits mnist models
 
 best: $(VENV)/installed ## the context module at its best on MNIST, two seeds: about an hour on two cores
 	$(BIN)/python -m context_agg.train -m experiment=best_mnist seed=0,1 hydra/launcher=joblib
-	$(BIN)/python docs/collect.py best
+	$(BIN)/python docs/sweeps.py best
 
 post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about four hours on four cores, with MNIST
 	$(BIN)/python -m context_agg.train -m experiment=post_broken seed=0,1,2 hydra/launcher=joblib
@@ -50,16 +50,27 @@ post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about fo
 	$(BIN)/python -m context_agg.train -m experiment=draft_manual seed=0,1,2 hydra/launcher=joblib
 	$(BIN)/python -m context_agg.train -m experiment=post_broken frozen=[context] trainer.max_epochs=30 \
 	seed=0,1,2 hydra/launcher=joblib
-	$(BIN)/python docs/post.py
+	$(BIN)/python -m context_agg.train -m experiment=post_broken backprop=manual trainer.max_epochs=20 \
+	seed=0,1,2 hydra/launcher=joblib
+	$(BIN)/python -m context_agg.train -m experiment=post_auto backprop=manual optimizer.lr=0.0025 \
+	trainer.max_epochs=20 seed=0 hydra/launcher=joblib
+	$(BIN)/python docs/sweeps.py post
 
-figures: $(VENV)/installed ## the figures of docs/gradients.md; measures what docs/results lacks, with MNIST
+lecture: $(VENV)/installed ## a lecture's network beside ours, 25 epochs of MNIST: about an hour on three cores
+	$(BIN)/python -m context_agg.train -m experiment=lecture_mnist model.init=default,lecture hydra/launcher=joblib
+	$(BIN)/python -m context_agg.train -m experiment=lecture_mnist model=basic backprop=auto
+	$(BIN)/python docs/sweeps.py lecture
+
+figures: $(VENV)/installed ## every figure of README and docs; measures what docs/results lacks, with MNIST
 	$(BIN)/python docs/gradients.py
+	$(BIN)/python docs/convolutions.py
+	$(BIN)/python docs/sweeps.py
 
 test: $(VENV)/installed-dev ## the test suite, without what is slow
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not notebook' $(ARGS)
 
-test-all: test ## the test suite, and then what is slow
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-all: test ## the test suite, and then what is slow and the tour
+	$(BIN)/python -m pytest -m 'slow or notebook' $(ARGS)
 
 check: lint types test-all ## all that CI asks for
 

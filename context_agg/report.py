@@ -1,7 +1,8 @@
 """Compare runs: `python -m context_agg.report DIR` reads any folder of runs.
 
-Writes report.md, report.csv (mean and spread over seeds of every variant), runs.csv (a row per run)
-and report.png (held-out cost and accuracy by epoch) into DIR, and prints the table.
+Writes report.md, report.csv (mean and spread over seeds of every variant), runs.csv (a row per
+run), curves.csv (a row per run and epoch) and report.png (held-out cost and accuracy by epoch) into
+DIR, and prints the table.
 """
 
 import argparse
@@ -11,10 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from context_agg.analysis.curves import plot_bands, read_curves
+from context_agg.analysis.curves import SCALARS, plot_bands, read_curves
 from context_agg.run_directory import METRICS, read_json
 
-FILES = ("report.md", "report.csv", "runs.csv", "report.png")
+FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png")
 Scores = Mapping[str, float]
 """metrics.json of a run."""
 
@@ -89,10 +90,14 @@ def write_csv(file: Path, rows: Sequence[Row]) -> None:
 
 
 def write_report(folder: Path) -> str:
-    """Writes report.md, report.csv, runs.csv and report.png into the folder; returns the table."""
+    """Writes `FILES` into the folder; returns the table."""
     variants = find_runs(folder)
     scores: dict[str, list[Scores]] = {
         variant: [read_json(run_dir / METRICS) for run_dir in run_dirs]
+        for variant, run_dirs in variants.items()
+    }
+    curves = {
+        variant: {str(run_dir.relative_to(folder)): read_curves(run_dir) for run_dir in run_dirs}
         for variant, run_dirs in variants.items()
     }
     rows = summarise(scores)
@@ -107,11 +112,17 @@ def write_report(folder: Path) -> str:
             for run_dir, run in zip(variants[variant], scores[variant], strict=True)
         ],
     )
-    curves = {
-        variant: [read_curves(run_dir) for run_dir in run_dirs]
-        for variant, run_dirs in variants.items()
-    }
-    plot_bands(curves).savefig(folder / "report.png", dpi=100)
+    epochs: list[Row] = []
+    for runs in curves.values():
+        for run, scalars in runs.items():
+            for epoch, values in enumerate(zip(*scalars.values(), strict=True), start=1):
+                digits = (f"{value:.6g}" for value in values)
+                epochs.append(
+                    {"run": run, "epoch": epoch, **dict(zip(SCALARS, digits, strict=True))}
+                )
+    write_csv(folder / "curves.csv", epochs)
+    plots = {variant: list(runs.values()) for variant, runs in curves.items()}
+    plot_bands(plots).savefig(folder / "report.png", dpi=100)
     return table
 
 

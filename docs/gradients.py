@@ -6,28 +6,23 @@ MNIST. Writes small CSV files to docs/results, which are measured again only whe
 figures to docs/figures, and the documents' tables.
 """
 
-import csv
 import statistics
 from collections.abc import Iterator
 
 import lightning as L
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
-from tables import RESULTS, ROOT, read, write_tables
+from recorded import FIGURES, config, read, record
+from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.catch import CHECKS, catch_rows
 from context_agg.analysis.curves import COLORS
 from context_agg.analysis.gradients import network_alignment
-from context_agg.command_line import CONF
 from context_agg.context import DilatedConv2d
 from context_agg.quiet import quiet
 from context_agg.train import build
-
-FIGURES = ROOT / "docs" / "figures"
 
 STARTS = {  # by name, what is put beside the true gradient
     "post, `broken`": ("experiment=post_broken",),
@@ -47,12 +42,6 @@ STARTS = {  # by name, what is put beside the true gradient
 }
 NETWORKS = 40  # random initialisations
 IMAGES = 100
-
-
-def config(*overrides: str, command: str = "train") -> DictConfig:
-    """A configuration as the command line makes it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(command, list(overrides))
 
 
 def start_cosines(*overrides: str) -> list[float]:
@@ -156,19 +145,9 @@ def plot_collapse() -> Figure:
 def main() -> None:
     """Measures what is missing in docs/results, and draws."""
     quiet()
-    for name, measure in (
-        ("start_cosines.csv", measure_starts),
-        ("catch.csv", measure_catch),
-        ("identity_broken.csv", measure_collapse),
-    ):
-        file = RESULTS / name
-        if not file.exists():
-            part = file.with_suffix(".part")
-            with part.open("w", newline="") as stream:
-                for row in measure():
-                    csv.writer(stream, lineterminator="\n").writerow(row)
-                    stream.flush()
-            part.rename(file)
+    record("start_cosines", measure_starts)
+    record("catch", measure_catch)
+    record("identity_broken", measure_collapse)
     plot_collapse().savefig(FIGURES / "identity_broken.png", dpi=100)
     write_tables()
 

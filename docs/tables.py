@@ -3,25 +3,22 @@
 A table stands between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
-import csv
 import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from recorded import ROOT, read, read_curves
+
+from context_agg.analysis.filters import costs
 from context_agg.report import COLUMNS, as_markdown, summarise
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "gradients.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "gradients", "convolutions")),
+)
 SHORT = ("test/accuracy", "final/accuracy")  # README's columns of a sweep
 DEAD = 0.12  # test accuracy: one answer for every digit gets 0.1135
-
-
-def read(name: str) -> list[dict[str, str]]:
-    """The rows of docs/results/NAME.csv."""
-    with (RESULTS / f"{name}.csv").open() as stream:
-        return list(csv.DictReader(stream))
 
 
 def sweep_table(name: str, columns: Sequence[str]) -> str:
@@ -42,6 +39,20 @@ def plain_table(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cost_table() -> str:
+    """Weights of the kinds of convolution, for three layers."""
+    layers = {
+        "5x5, 1 to 32": (5, 1, 32),
+        "5x5, 32 to 64": (5, 32, 64),
+        "3x3, 16 to 16": (3, 16, 16),
+    }
+    rows = []
+    for name, layer in layers.items():
+        weights = {kind: f"{cost.weights:,}" for kind, cost in costs(*layer).items()}
+        rows.append({"kernel, maps in to out": name} | weights)
+    return plain_table(rows)
+
+
 def start_table() -> str:
     """Median cosines of the layers, to two digits."""
     rows = read("start_cosines")
@@ -53,31 +64,56 @@ def start_table() -> str:
 
 def post_table() -> str:
     """A row per run: final and best test accuracy, where the best was, and whether it is dead."""
-    accuracies: dict[tuple[str, str], list[float]] = {}
-    for row in read("post"):
-        key = row["experiment"], row["run"]
-        accuracies.setdefault(key, []).append(float(row["val/accuracy"]))
     return plain_table(
         [
             {
                 "experiment": experiment,
-                "run": run,
+                "seed": str(seed),
                 "final accuracy": f"{values[-1]:.3f}",
                 "best": f"{max(values):.3f}",
                 "at epoch": f"{values.index(max(values)) + 1} of {len(values)}",
                 "dead": "yes" if values[-1] < DEAD else "no",
             }
-            for (experiment, run), values in accuracies.items()
+            for experiment, runs in read_curves("post").items()
+            for seed, values in enumerate(curves["val/accuracy"] for curves in runs)
         ]
     )
 
 
+LECTURE = {1: "0.9131", 2: "0.9363", 3: "0.9478", 5: "0.9573", 10: "0.971", 25: "0.9818"}
+"""Published test accuracy by epoch; about 250 s an epoch."""
+
+
+def lecture_table() -> str:
+    """Test accuracy after so many epochs, and what an epoch took."""
+    rows = [{"run": "the lecture (published)"} | {str(k): v for k, v in LECTURE.items()}]
+    rows[0]["seconds an epoch"] = "250"
+    seconds = {row["run"]: float(row["seconds"]) / int(row["epochs"]) for row in read("lecture")}
+    for name, (curves,) in read_curves("lecture").items():
+        accuracies = curves["val/accuracy"]
+        row = {"run": name} | {str(k): f"{accuracies[k - 1]:.4f}" for k in LECTURE}
+        rows.append(row | {"seconds an epoch": f"{seconds[f'{name}/seed-0']:.0f}"})
+    return plain_table(rows)
+
+
+def lecture_time_table() -> str:
+    """Test accuracy of the last epoch that had ended after so many minutes, on the same machine."""
+    seconds = {row["run"]: float(row["seconds"]) / int(row["epochs"]) for row in read("lecture")}
+    rows = []
+    for name, (curves,) in read_curves("lecture").items():
+        row = {"run": name}
+        for minutes in (2, 5, 10, 20, 30):
+            epochs = int(60 * minutes / seconds[f"{name}/seed-0"])
+            accuracies = curves["val/accuracy"][:epochs]
+            ended = 0 < epochs <= len(curves["val/accuracy"])
+            row[f"{minutes} min"] = f"{accuracies[-1]:.4f}" if ended else "-"
+        rows.append(row)
+    return plain_table(rows)
+
+
 def superior_table() -> str:
     """The answers to "who gets superior results?": published ones, and ours."""
-    post: dict[str, list[float]] = {}
-    for row in read("post"):
-        post.setdefault(f"{row['experiment']}/{row['run']}", []).append(float(row["val/accuracy"]))
-    automatic = [values[-1] for name, values in post.items() if name.startswith("post_auto/")]
+    automatic = [curves["val/accuracy"][-1] for curves in read_curves("post")["post_auto"]]
     basic = [
         float(row["test/accuracy"])
         for row in read("mnist")
@@ -110,7 +146,13 @@ TABLES: dict[str, Callable[[Sequence[str]], str]] = {
     "superior": lambda columns: superior_table(),
     "starts": lambda columns: start_table(),
     "catch": lambda columns: plain_table(read("catch")),
+    "views": lambda columns: plain_table(read("views")),
+    "layers": lambda columns: plain_table(read("layers")),
+    "costs": lambda columns: cost_table(),
+    "kronecker": lambda columns: plain_table(read("kronecker")),
     "post": lambda columns: post_table(),
+    "lecture": lambda columns: lecture_table(),
+    "lecture_time": lambda columns: lecture_time_table(),
 }
 
 

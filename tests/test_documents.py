@@ -1,21 +1,16 @@
 """The documents say what the recorded numbers say."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+import tables
 
 from context_agg.evaluate import evaluate
 from context_agg.trained import load_network
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "basic_mnist"
-spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
-assert spec is not None
-assert spec.loader is not None
-tables = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tables)
 
 
 @pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda document: document.name)

@@ -65,7 +65,7 @@ def test_the_maps_of_two_networks_side_by_side() -> None:
     image = torch.rand(1, 1, 12, 10)
     figure = plot_maps({"one": context_net(), "two": context_net()}, image, maps=3)
     assert len(figure.axes) == 2 * 3 * (1 + 5)
-    assert figure.axes[0].get_ylabel() == "one, map 1"
+    assert figure.axes[0].get_ylabel() == "one\nmap 1"
     assert figure.axes[1].get_title() == "stem"
 
 

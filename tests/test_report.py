@@ -54,6 +54,17 @@ def test_mean_and_spread_are_those_of_numpy(tmp_path: Path) -> None:
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_curves_are_written_as_a_table(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    write_report(tmp_path)
+    with (tmp_path / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 4
+    assert rows[5]["run"] == "backprop-auto/seed-1"
+    assert rows[5]["epoch"] == "2"
+    assert rows[5]["val/accuracy"] == "1.1"
+
+
 def test_the_figure_shows_mean_and_range_of_every_variant(tmp_path: Path) -> None:
     write_runs(tmp_path)
     runs = {name: [read_curves(run) for run in dirs] for name, dirs in find_runs(tmp_path).items()}

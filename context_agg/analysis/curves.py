@@ -1,6 +1,7 @@
 """The curves of a run: loss and accuracy by epoch, from its event files."""
 
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -50,7 +51,7 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
     Runs of different length are drawn up to the shortest of their variant. The variants are told
     apart by colour, in the palette of Okabe and Ito, and by the style of the line.
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4 + 0.2 * len(variants)), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, quantity, label in zip(
         panels, ("loss", "accuracy"), ("cost", "accuracy"), strict=True
@@ -63,14 +64,15 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
                 "linestyle": LINES[number // 2 % len(LINES)],
             }
             means = [sum(values) / len(values) for values in by_epoch]
-            axes.plot(epochs, means, label=variant, **style)
+            (line,) = axes.plot(epochs, means, **style)
+            line.set_label(fill(variant, 90) if quantity == "loss" else "")
             low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
             axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
         axes.set(title=f"held-out {label}", xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     panels[0].set_yscale("log")
-    panels[1].legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside lower center")
     return figure
 
 

@@ -1,12 +1,13 @@
 """Does the output move with the image? For dilated layers yes, with pooling only by its stride."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from context_agg.analysis.curves import COLORS
 from context_agg.context import ContextModule
 
 Network = Callable[[Tensor], Tensor]
@@ -80,14 +81,14 @@ def crop_error(module: ContextModule, x: Tensor, shift: int) -> float:
         return float((module(x[..., shift:, shift:]) - y).norm() / y.norm())
 
 
-def plot_shift_errors(networks: dict[str, Network], x: Tensor, shifts: Sequence[int]) -> Figure:
-    """`shift_error` by shift; on a scale that has room for 0."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+def plot_shift_errors(errors: dict[str, list[float]]) -> Figure:
+    """`shift_error` of each network for shifts of 1, 2, ... pixels; on a scale with room for 0."""
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
     axes = figure.subplots()
-    for (name, network), marker in zip(networks.items(), "os^vD*", strict=False):
-        axes.plot(shifts, [shift_error(network, x, s) for s in shifts], f"{marker}-", label=name)
+    for (name, values), marker, color in zip(errors.items(), "os^vD*", COLORS, strict=False):
+        axes.plot(range(1, len(values) + 1), values, f"{marker}-", color=color, label=name)
     axes.set_yscale("symlog", linthresh=1e-7)
     axes.set(xlabel="shift, pixels", ylabel="relative error", ylim=(-2e-8, 10))
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -1,7 +1,9 @@
 """What a network is made of, and what its layers make of an image."""
 
 import copy
+import math
 import warnings
+from collections.abc import Mapping
 
 import torch
 from matplotlib.figure import Figure
@@ -14,6 +16,7 @@ from context_agg.context import DilatedConv2d
 from context_agg.data.images import DataSpec
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)
+ROW = 6  # boxes of the drawn architecture side by side
 
 
 def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -36,7 +39,7 @@ def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return outputs
 
 
-def plot_maps(networks: dict[str, nn.Module], image: Tensor, maps: int = 4) -> Figure:
+def plot_maps(networks: Mapping[str, nn.Module], image: Tensor, maps: int = 4) -> Figure:
     """The first maps of every convolution for one image (1, C, H, W): a row per network and map.
 
     The networks must have the same layers; a map is drawn from its smallest to its largest value.
@@ -44,12 +47,12 @@ def plot_maps(networks: dict[str, nn.Module], image: Tensor, maps: int = 4) -> F
     outputs = {name: layer_outputs(network, image) for name, network in networks.items()}
     layers = [name for name, y in next(iter(outputs.values())).items() if y.dim() == 4]
     rows = [(name, number) for name in networks for number in range(maps)]
-    figure = Figure(figsize=(1.1 * (1 + len(layers)), 1.15 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(0.8 * (1 + len(layers)), 0.95 * len(rows)), layout="constrained")
     for (name, number), axes in zip(
         rows, figure.subplots(len(rows), 1 + len(layers), squeeze=False), strict=True
     ):
         axes[0].imshow(image[0, 0].numpy(), cmap="gray")
-        axes[0].set_ylabel(f"{name}, map {number + 1}", fontsize="x-small")
+        axes[0].set_ylabel(f"{name}\nmap {number + 1}", fontsize="small")
         for panel, layer in zip(axes[1:], layers, strict=True):
             y = outputs[name][layer][0]
             if number < len(y):
@@ -57,7 +60,7 @@ def plot_maps(networks: dict[str, nn.Module], image: Tensor, maps: int = 4) -> F
             else:
                 panel.set_axis_off()
             if (name, number) == rows[0]:
-                panel.set_title(layer.removeprefix("context."), fontsize="x-small")
+                panel.set_title(layer.removeprefix("context."), fontsize="small")
         for panel in axes:
             panel.set_xticks([])
             panel.set_yticks([])
@@ -89,22 +92,25 @@ def _in_words(module: nn.Module) -> str:
 
 
 def plot_architecture(network: nn.Module, spec: DataSpec) -> Figure:
-    """The network as a row of boxes, drawn from the built model; wider dilations are darker."""
+    """The network as boxes in rows of six, drawn from the built model; wide dilations are dark."""
     lines = describe_layers(network, spec)
     dilations = [0, *(_dilation(m) for m in network.modules() if isinstance(m, LAYERS))]
-    figure = Figure(figsize=(1.25 * len(lines), 1.7), layout="constrained")
+    rows = math.ceil(len(lines) / ROW)
+    figure = Figure(figsize=(1.25 * min(len(lines), ROW), 1.3 * rows), layout="constrained")
     axes = figure.subplots()
     for number, (line, dilation) in enumerate(zip(lines, dilations, strict=True)):
+        x, y = number % ROW, -1.3 * (number // ROW)
         shade = min(dilation, 16).bit_length() / 8
         color = (1 - shade, 1 - shade / 2, 1.0) if dilation else "0.92"
-        box = FancyBboxPatch((number, 0), 0.8, 1, boxstyle="round,pad=0.04", facecolor=color)
+        box = FancyBboxPatch((x, y), 0.8, 1, boxstyle="round,pad=0.04", facecolor=color)
         axes.add_patch(box)
-        axes.text(number + 0.4, 0.5, line.replace(", ", "\n"), ha="center", va="center", fontsize=8)
+        words = line.replace(", ", "\n").replace("fully ", "fully\n")
+        axes.text(x + 0.4, y + 0.5, words, ha="center", va="center", fontsize=9)
         if number:
             axes.annotate(
-                "", (number - 0.02, 0.5), (number - 0.18, 0.5), arrowprops={"arrowstyle": "->"}
+                "", (x - 0.02, y + 0.5), (x - 0.18, y + 0.5), arrowprops={"arrowstyle": "->"}
             )
-    axes.set(xlim=(-0.1, len(lines)), ylim=(-0.15, 1.15))
+    axes.set(xlim=(-0.2, min(len(lines), ROW)), ylim=(1.15 - 1.3 * rows, 1.15))
     axes.set_axis_off()
     return figure
 

@@ -102,7 +102,7 @@ def photograph(side: int = 256) -> Tensor:
 
 def plot_filters(image: Tensor, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
     """The image and what each kernel makes of it, a row per dilation."""
-    figure = Figure(figsize=(1.7 * (1 + len(KERNELS)), 1.9 * len(dilations)), layout="constrained")
+    figure = Figure(figsize=(1.12 * (1 + len(KERNELS)), 1.3 * len(dilations)), layout="constrained")
     grid = figure.subplots(len(dilations), 1 + len(KERNELS))
     for row, dilation in zip(grid, dilations, strict=True):
         row[0].imshow(image[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
@@ -116,7 +116,7 @@ def plot_filters(image: Tensor, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
     for axes, name in zip(grid[0], ("image", *KERNELS), strict=True):
-        axes.set_title(name, fontsize="medium")
+        axes.set_title(name.replace(" ", "\n"), fontsize="medium")
     return figure
 
 

@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from context_agg.analysis.curves import COLORS
+
 Array = NDArray[np.float64]
 
 
@@ -202,19 +204,19 @@ def plot_kernels(seeds: Sequence[int] = range(4)) -> Figure:
     return figure
 
 
-def plot_approximations(matrices: dict[str, Array]) -> Figure:
-    """Relative error of the approximations of each matrix, by the numbers they take."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+def plot_approximations(results: dict[str, dict[str, tuple[int, float]]]) -> Figure:
+    """Relative errors of `compare_approximations`, by the numbers they take, for each matrix."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
-    results = {name: compare_approximations(matrix) for name, matrix in matrices.items()}
-    kinds = list(next(iter(results.values())))
+    kinds = next(iter(results.values()))
     width = 0.8 / len(results)
     for number, (name, result) in enumerate(results.items()):
         places = np.arange(len(kinds)) + width * (number - (len(results) - 1) / 2)
-        axes.bar(places, [result[kind][1] for kind in kinds], width, label=name)
-    numbers = next(iter(results.values()))
-    labels = [f"{kind}\n{numbers[kind][0]} numbers" for kind in kinds]
-    axes.set_xticks(range(len(kinds)), labels, rotation=30, ha="right", fontsize="small")
-    axes.set_ylabel("relative error")
-    axes.legend()
+        color = COLORS[number % len(COLORS)]
+        axes.bar(places, [result[kind][1] for kind in kinds], width, color=color, label=name)
+    labels = [f"{kind}\n{count} numbers" for kind, (count, _) in kinds.items()]
+    axes.set_xticks(range(len(kinds)), labels, rotation=30, ha="right")
+    axes.set(ylabel="relative error", ylim=(0, 1.15))
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="upper center", ncols=len(results))
     return figure

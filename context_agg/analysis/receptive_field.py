@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from context_agg.analysis.curves import COLORS
 from context_agg.context import ContextModule, DilatedConv2d
 
 Counts = NDArray[np.int64]
@@ -80,7 +81,7 @@ def effective_side(weight: Tensor, share: float = 0.95) -> int:
 
 def plot_growth() -> Figure:
     """The paper's Figure 1: the views after dilations 1, 2 and 4, and where the last layer taps."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.5, 2.9), layout="constrained")
     for axes, layer, letter in zip(figure.subplots(1, 3), range(3), "abc", strict=True):
         dilations = [1, 2, 4][: layer + 1]
         counts = paths(dilations)
@@ -103,14 +104,18 @@ def plot_depth(depth: int = 8) -> Figure:
     """Side of the view by depth: plain layers, doubling dilations, powers of 3, and Table 1."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for name, dilations, style in (
-        ("dilation 3^l", [3**layer for layer in range(depth)], "^:"),
-        ("dilation 2^l", [2**layer for layer in range(depth)], "s--"),
-        ("Table 1", (1, 1, 2, 4, 8, 16, 1), "o-"),
-        ("plain", [1] * depth, "v-."),
+    for color, (name, dilations, style) in zip(
+        COLORS,
+        (
+            ("dilation 3^l", [3**layer for layer in range(depth)], "^:"),
+            ("dilation 2^l", [2**layer for layer in range(depth)], "s--"),
+            ("Table 1", (1, 1, 2, 4, 8, 16, 1), "o-"),
+            ("plain", [1] * depth, "v-."),
+        ),
+        strict=False,
     ):
         fields = [1 + total for total in accumulate(2 * dilation for dilation in dilations)]
-        axes.plot(range(1, len(fields) + 1), fields, style, label=name)
+        axes.plot(range(1, len(fields) + 1), fields, style, color=color, label=name)
     axes.set(yscale="log", xlabel="3x3 layers (9 weights each)", ylabel="side of the view, pixels")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -119,7 +124,7 @@ def plot_depth(depth: int = 8) -> Figure:
 
 def plot_gridding(stacks: Sequence[Sequence[int]]) -> Figure:
     """How many paths reach each position, as a share of the most; white: none."""
-    figure = Figure(figsize=(3 * len(stacks), 3.4), layout="constrained")
+    figure = Figure(figsize=(2 * len(stacks), 2.7), layout="constrained")
     for axes, dilations in zip(np.atleast_1d(figure.subplots(1, len(stacks))), stacks, strict=True):
         counts = paths(dilations).astype(float)
         shares = np.where(counts > 0, counts / counts.max(), np.nan)
@@ -134,7 +139,7 @@ def plot_gridding(stacks: Sequence[Sequence[int]]) -> Figure:
 
 def plot_measured(weights: dict[str, Tensor]) -> Figure:
     """Maps of `input_gradient`, each with its support and its effective side."""
-    figure = Figure(figsize=(3.2 * len(weights), 3.6), layout="constrained")
+    figure = Figure(figsize=(2.5 * len(weights), 3), layout="constrained")
     for axes, (name, weight) in zip(
         np.atleast_1d(figure.subplots(1, len(weights))), weights.items(), strict=True
     ):

@@ -135,7 +135,10 @@ def plot_taps(dilations: Sequence[int] = (1, 2, 4)) -> Figure:
     for axes, dilation in zip(panels, dilations, strict=True):
         axes.plot(range(len(signal)), signal, "o", color="#56B4E9")
         used = [0, dilation, 2 * dilation]
-        axes.stem(used, [signal[i] for i in used], linefmt="C3--", markerfmt="C3*", basefmt=" ")
+        stem = axes.stem(used, [signal[i] for i in used], linefmt="--", markerfmt="*", basefmt=" ")
+        stem.markerline.set_color("#D55E00")
+        stem.stemlines.set_color("#D55E00")
+        axes.set_ylabel("value")
         axes.set_title(f"dilation {dilation}: the first output spans {1 + 2 * dilation} samples")
         axes.grid(alpha=0.3)
     panels[-1].set_xlabel("position")
@@ -154,7 +157,7 @@ def plot_edges(dilations: Sequence[int] = (1, 2)) -> Figure:
         shown = axes.imshow(edges, cmap="RdBu", vmin=-6, vmax=6)
         side = 1 + 2 * dilation
         axes.set_title(f"dilation {dilation} sees {side}x{side}: {edges.shape[0]}x{edges.shape[1]}")
-    figure.colorbar(shown, ax=others, shrink=0.8)
+    figure.colorbar(shown, ax=others, shrink=0.8, label="output")
     for axes in (first, *others):
         axes.set_axis_off()
     return figure

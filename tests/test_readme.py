@@ -1,0 +1,133 @@
+"""What README and the documents tell to type works: every command, shortened, and all Python."""
+
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from context_agg.train import train
+from tests.config import compose_config
+from tests.fake_mnist import write_mnist
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BATCH = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
+SLOW = {"python -m context_agg.check backprop=all"}  # minutes
+WRONG = {"python -m context_agg.check backprop=broken"}  # finds a mistake
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The fenced code of a document."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.M | re.S)
+
+
+def commands(program: str) -> list[str]:
+    """What README and docs tell to type, without comments and without repetitions."""
+    lines = (line for doc in DOCUMENTS for block in blocks(doc, "") for line in block.splitlines())
+    typed = (line.partition("#")[0].strip() for line in lines)
+    return sorted({line for line in typed if line.startswith(program)})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the names that README uses mean something."""
+    folder = tmp_path_factory.mktemp("readme")
+    write_mnist(folder / "DIR")
+    for name in ("three.png", "photo.jpg"):
+        noise = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / name)
+    shutil.copytree(ROOT / "models", folder / "models")
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage" / "module.py").write_text(
+        "from context_agg.ops import CONV_OPS\n\nfunction = CONV_OPS['manual']\n"
+    )
+    run_dir = folder / "RUN"
+    train(compose_config("trainer.max_epochs=1", *BATCH), run_dir)
+    shutil.copytree(run_dir, folder / "outputs/sweep_backprop_model.init/backprop-manual/seed-0")
+    return folder
+
+
+def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """Runs `python -m context_agg.NAME ...` in this process; returns its exit code."""
+    python, option, module, *arguments = shlex.split(command)
+    assert (python.rpartition("/")[2], option) == ("python", "-m")
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    try:
+        importlib.import_module(module).main()
+    except SystemExit as exit_:
+        return exit_.code
+    return 0
+
+
+def shortened(command: str) -> str:
+    """A training of a batch instead of epochs; a sweep of one seed in this process."""
+    if "context_agg.train" not in command or "--help" in command or "debug=" in command:
+        return command
+    command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")
+    epochs = "" if "max_epochs" in command else "trainer.max_epochs=1"
+    command = command.replace("max_epochs=3", "max_epochs=1")
+    return " ".join([command, epochs, *BATCH])
+
+
+def marked(lines: list[str]) -> list[Any]:
+    return [pytest.param(x, marks=[pytest.mark.slow] if x in SLOW else []) for x in lines]
+
+
+@pytest.mark.parametrize("command", marked(commands("python -m context_agg")))
+def test_commands_of_the_package_work(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = call(shortened(command), place, monkeypatch)
+    assert (code in (0, None)) == (command not in WRONG)
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_make_knows_its_targets(command: str) -> None:
+    made = make("-n", *shlex.split(command)[1:])
+    assert made.returncode == 0, made.stderr
+
+
+@pytest.mark.parametrize("target", ["run", "sweep", "results", "best", "post", "lecture"])
+def test_what_make_calls_works(target: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTEXT_AGG_DATA", str(place / "DIR"))
+    lines = make("-n", target).stdout.replace("\\\n", " ").splitlines()
+    trainings = {line for line in lines if "context_agg.train" in line}
+    assert trainings
+    for line in trainings:
+        assert call(shortened(line), place, monkeypatch) in (0, None)
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "-C", ROOT, *arguments], capture_output=True, text=True)
+
+
+def test_the_error_that_readme_shows(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown,) = (block for block in blocks(DOCUMENTS[0], "") if block.startswith("$ "))
+    command, message = shown.removeprefix("$ ").splitlines()
+    code = call(command, place, monkeypatch)
+    assert code not in (0, None)
+    assert message in (code, capsys.readouterr().err.strip())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_python_in_the_documents_runs(document: Path) -> None:
+    for code in blocks(document, "python"):
+        exec(compile(code, document.name, "exec"), {})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_and_figures_are_there(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [name for name in targets if not (document.parent / name).exists()] == []
