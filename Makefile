@@ -44,7 +44,7 @@ best: $(VENV)/installed ## the context module at its best on MNIST, two seeds: a
 	$(BIN)/python -m context_agg.train -m experiment=best_mnist seed=0,1 hydra/launcher=joblib
 	$(BIN)/python docs/sweeps.py best
 
-post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about four hours on four cores, with MNIST
+post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about three hours on four cores, with MNIST
 	$(BIN)/python -m context_agg.train -m experiment=post_broken seed=0,1,2 hydra/launcher=joblib
 	$(BIN)/python -m context_agg.train -m experiment=post_auto backprop=manual seed=0,1,2 hydra/launcher=joblib
 	$(BIN)/python -m context_agg.train -m experiment=draft_manual seed=0,1,2 hydra/launcher=joblib
