@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -10,6 +11,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from context_agg.data.images import VOID, DataSpec
+from context_agg.iou import IntersectionOverUnion, mean_iou
 from context_agg.shortcuts import GradientShortcuts
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
@@ -17,32 +20,44 @@ Schedule = Callable[[Optimizer, int], LRScheduler]
 
 
 class Learner(L.LightningModule):
-    """Trains a network and logs loss and accuracy of every epoch.
+    """Trains a network and logs loss and accuracy of every epoch; of dense data IoU too.
+
+    For dense data the accuracy is that of the pixels. `val/iou` and `test/iou` are means over the
+    classes, `test/iou_CLASS` are those of each that occurs.
 
     Args:
         network: images (N, C, H, W) -> logits (N, K), or (N, K, H, W) for dense data.
         optimizer: of the network's parameters.
-        num_classes: K.
+        spec: of the data.
         loss: (logits, target) -> scalar, the mean over the batch; cross-entropy if left out.
         schedule: of the learning rate, step by step; it stays as it is if left out.
+
+    Raises:
+        ValueError: for dense data and a loss that cannot take them.
     """
 
     def __init__(
         self,
         network: nn.Module,
         optimizer: Optimizer,
-        num_classes: int,
+        spec: DataSpec,
         loss: nn.Module | None = None,
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
-        self.loss = loss or nn.CrossEntropyLoss()
+        self.spec = spec
+        self.loss = loss or nn.CrossEntropyLoss(ignore_index=VOID)
         self.schedule = schedule
+        num_classes = len(spec.classes)
+        if spec.dense:  # a loss that cannot take it refuses here, and not in the first step
+            self.loss(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
-            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
+            MulticlassAccuracy(num_classes, average="micro", ignore_index=VOID, validate_args=False)
+            for _ in range(3)
         )
+        self.val_iou, self.test_iou = (IntersectionOverUnion(num_classes) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
@@ -54,13 +69,32 @@ class Learner(L.LightningModule):
                 module.epoch = self.current_epoch
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return self._step(batch, "train", self.train_accuracy)
+        loss, _ = self._step(batch, "train", self.train_accuracy)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        self._step(batch, "val", self.val_accuracy)
+        _, logits = self._step(batch, "val", self.val_accuracy)
+        if self.spec.dense:
+            self.val_iou.update(logits, batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        if self.spec.dense:
+            self.log("val/iou", mean_iou(self.val_iou.compute()), prog_bar=True)
+            self.val_iou.reset()
 
     def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        self._step(batch, "test", self.test_accuracy)
+        _, logits = self._step(batch, "test", self.test_accuracy)
+        if self.spec.dense:
+            self.test_iou.update(logits, batch[1])
+
+    def on_test_epoch_end(self) -> None:
+        if self.spec.dense:
+            ious = self.test_iou.compute()
+            self.log("test/iou", mean_iou(ious))
+            for name, iou in zip(self.spec.classes, ious, strict=True):
+                if not iou.isnan():
+                    self.log(f"test/iou_{name}", iou)
+            self.test_iou.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if self.schedule is None:
@@ -71,7 +105,10 @@ class Learner(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: Metric) -> Tensor:
+    def _step(
+        self, batch: tuple[Tensor, Tensor], stage: str, accuracy: Metric
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and logits."""
         x, target = batch
         logits = self(x)
         loss: Tensor = self.loss(logits, target)
@@ -83,4 +120,4 @@ class Learner(L.LightningModule):
             prog_bar=True,
             batch_size=len(x),
         )
-        return loss
+        return loss, logits

@@ -12,9 +12,14 @@ class BinaryCrossEntropyOnSoftmax(nn.Module):
     probabilities sum to 1. Computed from the logits, as 1 - p would lose all digits near p = 1.
 
     Shape: logits (N, K), target (N,) -> scalar.
+
+    Raises:
+        ValueError: for dense logits.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.dim() != 2:
+            raise ValueError("loss=binary_on_softmax takes a class per image, not one per pixel")
         classes = logits.shape[1]
         same = torch.eye(classes, dtype=torch.bool, device=logits.device)
         others = logits[:, None, :].masked_fill(same, -torch.inf).logsumexp(2)

@@ -1,31 +1,40 @@
 """Networks for images: a stem, the context module, a head."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from context_agg.context import ContextModule, DilatedConv2d
+
+FrontEndMaker = Callable[..., nn.Module]
+"""(in_channels=, num_classes=) -> images (N, in_channels, H, W) to class maps (N, K, h, w)."""
 
 
 class ContextNet(nn.Module):
     """Classifies an image, or every pixel of it, by way of a context module.
 
-    The stem, a 3x3 layer with ReLU, lifts the image's channels to the C maps of the context
-    module; where the image has C channels already there is none. Its output is not negative, so
-    an identity-initialised module passes it on as it is. The head is a fully connected network on
-    the flattened maps; for dense data it is a 1x1 layer from the C maps to the classes.
+    The stem lifts the image's channels to the C maps of the context module: a 3x3 layer with ReLU,
+    or nothing where the image has C channels already; its output is not negative, so an
+    identity-initialised module passes it on as it is. With a front end (dense data) the stem is
+    that, and what the module makes better are class maps, C of them for C classes, as in the paper.
+
+    The head is a fully connected network on the flattened maps. For dense data it is a 1x1 layer
+    from the C maps to the classes, or nothing where C is their number, and the class maps are
+    enlarged to the image, bilinearly, where the front end has made them smaller.
 
     Args:
-        channels: C, maps in and out of the context module.
+        channels: C, maps in and out of the context module; None: the number of classes.
         dilations: dilation of each 3x3 layer of the context module, in pixels.
         widths: output maps of each of these layers, in multiples of C.
         in_channels: channels of the image.
         image_size: height and width of the image, in pixels.
         num_classes: K.
         dense: whether every pixel has a class of its own.
+        front_end: makes a front end of in_channels and num_classes.
         hidden: sizes of the head's hidden layers, each with ReLU.
         backprop: a name in `ops.CONV_OPS`, for the stem and the context module.
         context: the other options of `ContextModule`.
@@ -38,7 +47,7 @@ class ContextNet(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        channels: int | None,
         dilations: Sequence[int],
         widths: Sequence[int],
         *,
@@ -46,31 +55,102 @@ class ContextNet(nn.Module):
         image_size: tuple[int, int],
         num_classes: int,
         dense: bool = False,
+        front_end: FrontEndMaker | None = None,
         hidden: Sequence[int] = (),
         backprop: str = "manual",
         **context: Any,
     ) -> None:
         super().__init__()
+        if channels is None:
+            channels = num_classes
+        if front_end is not None:
+            _check_front_end(channels, num_classes, dense)
         module = ContextModule(channels, dilations, widths, backprop=backprop, **context)
-        self.stem: nn.Module = (
-            nn.Identity()
-            if in_channels == channels
-            else DilatedConv2d(in_channels, channels, 3, relu=True, backprop=backprop)
-        )
+        self.stem: nn.Module
+        self.head: nn.Module
+        if front_end is not None:
+            self.stem = front_end(in_channels=in_channels, num_classes=num_classes)
+        elif in_channels == channels:
+            self.stem = nn.Identity()
+        else:
+            self.stem = DilatedConv2d(in_channels, channels, 3, relu=True, backprop=backprop)
         self.context = module
         if dense:
-            if hidden:
-                raise ValueError(
-                    f"hidden={list(hidden)}: the head of dense data has no hidden layer"
-                )
-            self.head: nn.Module = nn.Conv2d(channels, num_classes, 1)
+            _check_dense(hidden, module)
+            self.head = (
+                nn.Identity() if channels == num_classes else nn.Conv2d(channels, num_classes, 1)
+            )
         else:
-            height, width = self.context.output_size(image_size)
+            height, width = module.output_size(image_size)
             self.head = fully_connected(channels * height * width, hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.context(self.stem(x)))
+        return enlarged(logits, x)
+
+
+class FrontEndNet(nn.Module):
+    """A front end alone, for dense data: the first stage of a `ContextNet` that has one.
+
+    Args:
+        front_end: makes a front end of in_channels and num_classes.
+        in_channels: channels of the image.
+        image_size: height and width of the image, in pixels; any.
+        num_classes: K.
+        dense: whether every pixel has a class of its own; it must.
+
+    Shape: (N, in_channels, H, W) -> logits (N, K, H, W).
+
+    Raises:
+        ValueError: without a front end, or for data that are not dense.
+    """
+
+    def __init__(
+        self,
+        front_end: FrontEndMaker | None,
+        *,
+        in_channels: int,
+        image_size: tuple[int, int],
+        num_classes: int,
+        dense: bool = False,
+    ) -> None:
+        super().__init__()
+        if front_end is None:
+            raise ValueError("model=front_end needs a front end; choose one: front_end=small")
+        _check_front_end(num_classes, num_classes, dense)
+        self.stem = front_end(in_channels=in_channels, num_classes=num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return enlarged(self.stem(x), x)
+
+
+def enlarged(logits: Tensor, x: Tensor) -> Tensor:
+    """Class maps (N, K, h, w) at the size of the image x, bilinearly; logits (N, K) as they are."""
+    if logits.dim() == 2 or logits.shape[2:] == x.shape[2:]:
         return logits
+    return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _check_front_end(channels: int, num_classes: int, dense: bool) -> None:
+    if not dense:
+        raise ValueError(
+            "a front end makes class maps, a class for every pixel, and these data have one for "
+            "every image; take dense data (data=digit_scenes), or leave out front_end="
+        )
+    if channels != num_classes:
+        raise ValueError(
+            f"channels={channels}: behind a front end the maps are those of the {num_classes} "
+            "classes; say model.channels=null"
+        )
+
+
+def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:
+    if hidden:
+        raise ValueError(f"hidden={list(hidden)}: the head of dense data has no hidden layer")
+    if context.padding == "valid":
+        raise ValueError(
+            "padding='valid' leaves pixels at the border without a class; use 'same' or 'once'"
+        )
 
 
 class LinearNet(nn.Module):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from context_agg.analysis.curves import SCALARS, plot_bands, read_curves
+from context_agg.analysis.curves import plot_bands, read_curves
 from context_agg.run_directory import METRICS, read_json
 
 FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png")
@@ -22,7 +22,7 @@ Scores = Mapping[str, float]
 Row = dict[str, str | float]
 """Of a table, by the names of its columns."""
 
-COLUMNS = ("test/loss", "test/accuracy", "final/accuracy", "seconds")
+COLUMNS = ("test/iou", "test/loss", "test/accuracy", "final/accuracy", "seconds")
 
 
 def find_runs(folder: Path) -> dict[str, list[Path]]:
@@ -46,14 +46,16 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
 
 
 def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
-    """A row per variant: its runs, and of each column the mean and the spread over them.
+    """A row per variant: its runs, and the mean and the spread over them of what all runs have.
 
     The spread is the sample standard deviation; of a single run it is NaN.
     """
+    every = [run for runs in variants.values() for run in runs]
+    columns = [column for column in COLUMNS if all(column in run for run in every)]
     rows = []
     for variant, runs in variants.items():
         row: Row = {"variant": variant, "runs": len(runs)}
-        for column in COLUMNS:
+        for column in columns:
             values = [run[column] for run in runs]
             row[column] = statistics.fmean(values)
             row[f"{column} spread"] = statistics.stdev(values) if len(values) > 1 else float("nan")
@@ -62,7 +64,8 @@ def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
 
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
-    """The rows as a table, `mean ± spread`."""
+    """The rows as a table, `mean ± spread`, of those of the columns that they have."""
+    columns = [column for column in columns if column in rows[0]]
     lines = [
         f"| variant | runs | {' | '.join(columns)} |",
         "| --- | ---: |" + " ---: |" * len(columns),
@@ -82,9 +85,10 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
 
 
 def write_csv(file: Path, rows: Sequence[Row]) -> None:
-    """Rows under the names of the first row's columns."""
+    """Rows under the names of all their columns; what a row lacks is left empty."""
+    names = dict.fromkeys(name for row in rows for name in row)
     with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer = csv.DictWriter(stream, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -117,9 +121,8 @@ def write_report(folder: Path) -> str:
         for run, scalars in runs.items():
             for epoch, values in enumerate(zip(*scalars.values(), strict=True), start=1):
                 digits = (f"{value:.6g}" for value in values)
-                epochs.append(
-                    {"run": run, "epoch": epoch, **dict(zip(SCALARS, digits, strict=True))}
-                )
+                values_by_name = dict(zip(scalars, digits, strict=True))
+                epochs.append({"run": run, "epoch": epoch, **values_by_name})
     write_csv(folder / "curves.csv", epochs)
     plots = {variant: list(runs.values()) for variant, runs in curves.items()}
     plot_bands(plots).savefig(folder / "report.png", dpi=100)

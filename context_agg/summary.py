@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from context_agg.context import ContextModule
+from context_agg.context import ContextModule, DilatedConv2d
 from context_agg.data.images import ImageData
 from context_agg.post import PostContext
 
@@ -21,16 +21,16 @@ def describe_start(
     if isinstance(context, ContextModule | PostContext):
         dilations = " ".join(str(conv.dilation[0]) for conv in context.convolutions)
         side = context.receptive_field
-        backprop = context.convolutions[0].backprop
         shape = f"dilations {dilations}, C = {context.channels}, receptive field {side}x{side}"
     else:
-        shape, backprop = "no context module", "auto (there is no dilated convolution)"
+        shape = "no context module"
+    ours = [layer.backprop for layer in network.modules() if isinstance(layer, DilatedConv2d)]
     spec = data.spec
     height, width = spec.image_size
     lines = {
         "model": f"{model}: {shape}",
         "parameters": f"{_count(network):,} ({parameters}){_frozen(network)}",
-        "backprop": backprop,
+        "backprop": ours[0] if ours else "auto (there is no dilated convolution)",
         "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
         f"out ({data.held_out_name}), {len(data.test):,} to test; "
         f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
@@ -42,8 +42,9 @@ def describe_start(
 
 def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:
     """The test result and where everything is."""
+    iou = f"IoU {scores['test/iou']:.4f}, " if "test/iou" in scores else ""
     return (
-        f"test       accuracy {scores['test/accuracy']:.4f}, loss {scores['test/loss']:.4f} "
+        f"test       {iou}accuracy {scores['test/accuracy']:.4f}, loss {scores['test/loss']:.4f} "
         f"(best checkpoint; {scores['epochs']} epochs in {scores['seconds']:.0f} s)\n"
         f"directory  {output_dir}"
     )

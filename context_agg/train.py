@@ -22,6 +22,7 @@ from context_agg.errors import one_message
 from context_agg.learner import Learner
 from context_agg.quiet import quiet
 from context_agg.run_directory import begin, finished_scores, write_scores
+from context_agg.stages import start_from
 from context_agg.summary import describe_end, describe_start
 from context_agg.trained import read_weights
 from context_agg.values import check_values
@@ -32,20 +33,20 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     data: ImageData = instantiate(cfg.data)
     network = instantiate(cfg.model, **data.spec.shapes)
     for part in cfg.frozen:
-        _part(network, part).requires_grad_(False)
+        _part(network, "frozen", part).requires_grad_(False)
     if cfg.compile:
         network.compile()
     optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
     loss, schedule = instantiate(cfg.loss), instantiate(cfg.get("schedule"))
-    return data, Learner(network, optimizer, len(data.spec.classes), loss, schedule)
+    return data, Learner(network, optimizer, data.spec, loss, schedule)
 
 
-def _part(network: nn.Module, name: str) -> nn.Module:
+def _part(network: nn.Module, key: str, name: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError:
         parts = ", ".join(part for part, _ in network.named_modules() if part)
-        raise ValueError(f"frozen={name}: the network has no such part, but {parts}") from None
+        raise ValueError(f"{key}={name}: the network has no such part, but {parts}") from None
 
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
@@ -76,6 +77,10 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
             return scores
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data, learner = build(cfg)
+        if cfg.start_from is not None:
+            for part in cfg.fresh:
+                _part(learner.network, "fresh", part)
+            start_from(learner.network, data.spec, Path(cfg.start_from), cfg.fresh)
         logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
         callbacks = list(instantiate(cfg.callbacks).values())
         trainer = build_trainer(cfg, logger=logger, callbacks=callbacks)
@@ -86,6 +91,8 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
     except RuntimeError as error:  # a network of the user's that cannot be traced
         print(f"no graph for TensorBoard: {str(error).splitlines()[0]}")
     print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))
+    if cfg.start_from is not None:
+        print(f"begins     with the weights of {cfg.start_from}")
     start = time.perf_counter()
     trainer.fit(learner, data)
     scores = {

@@ -52,8 +52,16 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("backprop", lambda v: v in CONV_OPS, f"one of {', '.join(CONV_OPS)}"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("images", whole(1), "a whole number, 1 or more"),
+    (
+        "start_from",
+        lambda v: v is None or (isinstance(v, str) and v != ""),
+        "the directory of a run: start_from=DIR",
+    ),
+    ("fresh", names, "a list of parts of the network: [] or [context]"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
+    ("front_end.widths", whole_numbers, "a list of whole numbers, 1 or more: [32,32]"),
+    ("front_end.stride", whole(1), "a whole number, 1 or more"),
     ("model.dilations", whole_numbers, "a list of whole numbers, 1 or more: [1,2,4]"),
     ("model.widths", whole_numbers, "a list of whole numbers, 1 or more: [1,1,2]"),
     ("model.hidden", whole_numbers, "a list of whole numbers, 1 or more: [] or [100]"),
@@ -62,6 +70,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("model.shortcut.scale", number, "a number; 0 for the plain gradient"),
     ("model.shortcut.decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("model.shortcut.window", lambda v: v is None or whole(1)(v), "1 or more, or null for all"),
+    ("callbacks.label_images.images", whole(1), "a whole number, 1 or more"),
     ("callbacks.gradient_alignment.every", whole(1), "a whole number of steps, 1 or more"),
     ("callbacks.gradient_noise.eta", lambda v: number(v) and v >= 0, "a variance, 0 or more"),
     ("callbacks.gradient_noise.gamma", lambda v: number(v) and v >= 0, "a number, 0 or more"),
@@ -81,6 +90,12 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("data.shift", whole(0), "a whole number of pixels, 0 or more"),
     ("data.rotate", lambda v: number(v) and v >= 0, "a number of degrees, 0 or more"),
     ("data.zoom", lambda v: number(v) and v >= 0, "a share, 0 or more: 0.1 for up to 10 %"),
+    ("data.size", whole(1), "a whole number of pixels"),
+    ("data.digits", whole(1), "a whole number, 1 or more"),
+    ("data.train_scenes", whole(1), "a whole number, 1 or more"),
+    ("data.validation_scenes", whole(1), "a whole number, 1 or more"),
+    ("data.test_scenes", whole(1), "a whole number, 1 or more"),
+    ("data.scene_seed", whole(0), "a whole number, 0 or more"),
     ("data.root", lambda v: isinstance(v, str) and v != "", "a folder"),
 )
 
@@ -96,6 +111,12 @@ def check_values(cfg: DictConfig) -> None:
         node = OmegaConf.select(cfg, group) if group else cfg
         if node is not None and name in node and not is_right(node[name]):
             raise ValueError(f"{key}={node[name]} must be {requirement}")
+    if cfg.get("front_end") is not None and "front_end" not in cfg.model:
+        raise ValueError(
+            "front_end: this model has no front end; leave it out, or take model=basic"
+        )
+    if cfg.fresh and cfg.start_from is None:
+        raise ValueError(f"fresh={cfg.fresh} has no use without start_from=DIR: all begins anew")
     if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "trainer.accelerator=cuda: there is no CUDA device here (or this torch is built "

@@ -7,7 +7,6 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from context_agg.analysis.curves import SCALARS
 from context_agg.command_line import CONF
 
 ROOT = Path(__file__).parents[1]
@@ -34,9 +33,10 @@ def read_curves(name: str) -> dict[str, list[Curves]]:
     """The curves of docs/results/NAME_curves.csv by variant, a run each."""
     runs: dict[str, Curves] = {}
     for row in read(f"{name}_curves"):
-        curves = runs.setdefault(row["run"], {scalar: [] for scalar in SCALARS})
-        for scalar in SCALARS:
-            curves[scalar].append(float(row[scalar]))
+        curves = runs.setdefault(row.pop("run"), {})
+        row.pop("epoch")
+        for scalar, value in row.items():
+            curves.setdefault(scalar, []).append(float(value))
     variants: dict[str, list[Curves]] = {}
     for run, curves in runs.items():
         variants.setdefault(run.rpartition("/")[0] or name, []).append(curves)

@@ -28,20 +28,29 @@ def network(*overrides: str, **image: Any) -> Any:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_builds_and_classifies(model: str) -> None:
-    net = network(f"model={model}")
-    assert net(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    if model == "front_end":
+        net = network("model=front_end", "front_end=small", dense=True)
+        assert net(torch.rand(2, 1, 28, 28)).shape == (2, 10, 28, 28)
+    else:
+        assert network(f"model={model}")(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_data_set_and_optimizer_builds(data: str, optimizer: str, tmp_path: Path) -> None:
     overrides = [f"data={data}", f"optimizer={optimizer}"]
-    if data != "digits":
+    if data == "digit_scenes":
+        overrides += ["data.train_scenes=2", "data.validation_scenes=1", "data.test_scenes=1"]
+    elif data != "digits":
         write_mnist(tmp_path, {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[data])
         overrides.append(f"data.root={tmp_path}")
     cfg = compose_config(*overrides)
     images, learner = build(cfg)
-    assert images.spec.shapes == IMAGE
+    shapes = images.spec.shapes
+    if data == "digit_scenes":
+        assert shapes == {**IMAGE, "image_size": (64, 64), "num_classes": 11, "dense": True}
+    else:
+        assert shapes == IMAGE
     optimized = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(parameter) for parameter in learner.network.parameters()}
 
@@ -52,7 +61,12 @@ def test_every_trainer_builds(trainer: str) -> None:
     assert isinstance(built, L.Trainer)
 
 
-@pytest.mark.parametrize("name", [*EXPERIMENTS, *(f"callbacks={name}" for name in CALLBACKS)])
+STAGES = {"scenes_context", "scenes_joint"}  # begin with a run: tests/test_dense.py
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(set(EXPERIMENTS) - STAGES), *(f"callbacks={name}" for name in CALLBACKS)]
+)
 def test_every_experiment_and_set_of_callbacks_takes_a_step(name: str, tmp_path: Path) -> None:
     """And is tested, and leaves the files of a run; with the callbacks it takes on digits."""
     write_mnist(tmp_path, "MNIST")
@@ -105,7 +119,8 @@ def test_only_root_scalars_are_interpolated() -> None:
     for group in ("model", "data", "optimizer", "trainer"):
         for value in whole[group].values():
             if isinstance(value, str) and value.startswith("${"):
-                assert value.strip("${}") in roots or value.startswith("${oc.env:")
+                known = value.startswith(("${oc.env:", "${oc.select:front_end,"))
+                assert known or value.strip("${}") in roots
 
 
 # networks

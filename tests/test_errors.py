@@ -23,7 +23,7 @@ MISTAKES = [
     (["+model.in_channels=3"], ["'model.in_channels'", "nothing reads it"]),
     (["+trainer.logger=false"], ["'trainer.logger'", "nothing reads it"]),
     (["+optimizer.btas=[0,0]"], ["'optimizer.btas'", "nothing reads it"]),
-    (["data.root=x"], ["'data.root'", "it belongs to data=fashion_mnist data=mnist"]),
+    (["data.root=x"], ["'data.root'", "it belongs to data=digit_scenes data=fashion_mnist"]),
     (["model=linear", "model.channels=3"], ["'model.channels'", "model=basic"]),
     (["model=basic,linear", "model.nix=3"], ["'model.nix'"]),
     (["backprop=auto=manual"], ["cannot read backprop=auto=manual", "quotes"]),

@@ -219,5 +219,6 @@ def test_help_names_groups_choices_and_keys(
         main()
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    for part in ("model: basic, dilation10, dilation7, large", "backprop=manual", "Examples"):
+    models = "model: basic, dilation10, dilation7, front_end, large"
+    for part in (models, "backprop=manual", "Examples"):
         assert part in text

@@ -7,26 +7,32 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SCALARS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+IOU = "val/iou"  # of dense data too
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 
 
 def read_curves(run_dir: Path) -> dict[str, list[float]]:
-    """The scalars that a run logs once an epoch, in the order of the epochs.
+    """The scalars that a run logs once an epoch, in the order of the epochs; IoU if it is there.
 
     Raises:
         FileNotFoundError: if the directory holds no such scalars.
     """
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     events.Reload()
-    missing = set(SCALARS) - set(events.Tags()["scalars"])
+    tags = events.Tags()["scalars"]
+    missing = set(SCALARS) - set(tags)
     if missing:
         raise FileNotFoundError(f"no {', '.join(sorted(missing))} in the event files of {run_dir}")
-    return {name: [event.value for event in events.Scalars(name)] for name in SCALARS}
+    names = (*SCALARS, IOU) if IOU in tags else SCALARS
+    return {name: [event.value for event in events.Scalars(name)] for name in names}
 
 
 def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
-    """Four panels, as in the 2018 post: cost and accuracy, of training and of held-out images."""
+    """Four panels, as in the 2018 post: cost and accuracy, of training and of held-out images.
+
+    Of dense data the mean IoU stands beside the held-out accuracy.
+    """
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for row, (quantity, label) in zip(
@@ -39,6 +45,10 @@ def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
             axes.plot(range(1, len(values) + 1), values, marker="." if len(values) < 50 else "")
             axes.set(title=f"{label}, {title}", ylabel=label)
             axes.grid(alpha=0.3)
+    if IOU in curves:
+        panels[1, 1].lines[0].set_label("accuracy")
+        panels[1, 1].plot(range(1, len(curves[IOU]) + 1), curves[IOU], "--", label="mean IoU")
+        panels[1, 1].legend()
     for axes in panels[1]:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -48,14 +58,16 @@ def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
 def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
     """Held-out cost and accuracy by epoch: per variant the mean over its runs, and their range.
 
+    Mean IoU stands in for the accuracy if all the runs have it.
+
     Runs of different length are drawn up to the shortest of their variant. The variants are told
     apart by colour, in the palette of Okabe and Ito, and by the style of the line.
     """
     figure = Figure(figsize=(8, 4 + 0.2 * len(variants)), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, quantity, label in zip(
-        panels, ("loss", "accuracy"), ("cost", "accuracy"), strict=True
-    ):
+    dense = all(IOU in run for runs in variants.values() for run in runs)
+    score = ("iou", "mean IoU") if dense else ("accuracy", "accuracy")
+    for axes, (quantity, label) in zip(panels, (("loss", "cost"), score), strict=True):
         for number, (variant, runs) in enumerate(variants.items()):
             by_epoch = list(zip(*(run[f"val/{quantity}"] for run in runs), strict=False))
             epochs = range(1, len(by_epoch) + 1)

@@ -37,9 +37,10 @@ class EpochReport(L.Callback):
         speed = self._images / self._seconds
         pl_module.log("train/images_per_second", speed)
         scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        iou = f" IoU {scalars['val/iou']:.4f}" if "val/iou" in scalars else ""
         pl_module.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
             f"train loss {scalars['train/loss']:.4f} accuracy {scalars['train/accuracy']:.4f}  "
-            f"held-out loss {scalars['val/loss']:.4f} accuracy {scalars['val/accuracy']:.4f}  "
-            f"{speed:,.0f} images/s"
+            f"held-out loss {scalars['val/loss']:.4f} accuracy {scalars['val/accuracy']:.4f}"
+            f"{iou}  {speed:,.0f} images/s"
         )

@@ -6,6 +6,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import pad, resize
 
 from context_agg.data.augment import RandomAffine
+from context_agg.data.batches import Images
 from context_agg.data.images import ImageData, stratified_split
 
 TEST_IMAGES = 360
@@ -34,12 +35,7 @@ def load_digits(
         held_out: "validation" or "test".
         seed: of the order and the changes of the training images.
     """
-    digits = sklearn.datasets.load_digits()
-    images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
-    images = pad(resize(images, [20, 20], InterpolationMode.BILINEAR), [MARGIN] * 4)
-    target = torch.from_numpy(digits.target)
-    rest, test = stratified_split(images.round().to(torch.uint8), target, TEST_IMAGES)
-    train, validation = stratified_split(*rest, VALIDATION_IMAGES)
+    train, validation, test = digit_sets()
     return ImageData(
         train,
         validation,
@@ -52,3 +48,13 @@ def load_digits(
         seed=seed,
         augment=RandomAffine(shift, rotate, zoom),
     )
+
+
+def digit_sets() -> tuple[Images, Images, Images]:
+    """The images to learn from, for validation and to test, (N, 1, 28, 28), with their classes."""
+    digits = sklearn.datasets.load_digits()
+    images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    images = pad(resize(images, [20, 20], InterpolationMode.BILINEAR), [MARGIN] * 4)
+    target = torch.from_numpy(digits.target)
+    rest, test = stratified_split(images.round().to(torch.uint8), target, TEST_IMAGES)
+    return *stratified_split(*rest, VALIDATION_IMAGES), test

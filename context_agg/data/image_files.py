@@ -49,7 +49,34 @@ def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     return pixels[None], ", ".join(done)
 
 
-def _open(file: Path) -> tuple[Image.Image, str]:
+def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
+    """One image of any size for dense prediction, at its own size, and in words what was done.
+
+    For a grey data set it is made grey, and light on dark; for a coloured one, coloured.
+
+    Returns:
+        uint8 (C, H, W), and the description.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, or a blank one.
+    """
+    image, mode = _open(file, "RGB" if spec.in_channels == 3 else "L")
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    done = [f"{image.width}x{image.height} {mode}"]
+    low, high = int(pixels.min()), int(pixels.max())
+    if high - low < LEAST_CONTRAST:
+        raise ValueError(f"{file} is blank: its levels are {low} to {high} of 255")
+    if spec.in_channels == 1:
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        background = float(np.median(border))
+        if background - low > high - background:
+            pixels = 255 - pixels
+            done.append("dark on light, inverted")
+    return torch.from_numpy(pixels.copy()).movedim(-1, 0), ", ".join(done)
+
+
+def _open(file: Path, form: str = "L") -> tuple[Image.Image, str]:
     try:
         with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened)
@@ -57,11 +84,11 @@ def _open(file: Path) -> tuple[Image.Image, str]:
             if image.mode.startswith("I"):  # 16 or 32 bits of grey, which "L" would cut off
                 values = np.asarray(image, dtype=np.float64)
                 scaled = values * 255 / max(values.max(), 1)
-                return Image.fromarray(scaled.astype(np.uint8)), mode
+                return Image.fromarray(scaled.astype(np.uint8)).convert(form), mode
             if image.has_transparency_data:  # seen on white paper, as in most viewers
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("L"), mode
+            return image.convert(form), mode
     except UnidentifiedImageError:
         raise ValueError(f"{file} is not an image of a kind that can be read") from None
     except FileNotFoundError:

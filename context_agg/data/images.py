@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader
 
 from context_agg.data.batches import Augment, EpochBatches, ImageDataset, Images
 
+VOID = 255
+"""The label of a pixel that has no class: it never counts."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -54,7 +57,7 @@ class ImageData(L.LightningDataModule):
         name: of the data set, to print.
         classes: their names, in order.
         margin: what is free around the object that an image shows, in pixels.
-        dense: whether every pixel has a class of its own.
+        dense: whether every pixel has a class of its own, or `VOID`.
         batch_size: images in a batch.
         held_out: "validation", or "test" (as the 2018 post did: the test images are watched while
             training, and the validation images are learnt from).
@@ -62,7 +65,8 @@ class ImageData(L.LightningDataModule):
         augment: changes the training images, batch by batch.
 
     Raises:
-        ValueError: for an unknown `held_out` or a batch size below 1.
+        ValueError: for an unknown `held_out`, a batch size below 1, no images, or targets that do
+            not fit the images or the classes.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class ImageData(L.LightningDataModule):
             raise ValueError(f"unknown held_out={held_out!r}; choose one of validation, test")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be 1 or more")
+        for part, pair in (("train", train), ("validation", validation), ("test", test)):
+            _check(part, pair, len(classes), dense)
         in_channels, height, width = test[0].shape[1:]
         self.spec = DataSpec(name, in_channels, (height, width), tuple(classes), margin, dense)
         if held_out == "test":
@@ -117,6 +123,28 @@ class ImageData(L.LightningDataModule):
         # batch_size=None: the sampler's indices pick a whole batch out of the tensors at once.
         # A generator of its own, because DataLoader draws a number from it every epoch.
         return DataLoader(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
+
+
+def _check(part: str, data: Images, classes: int, dense: bool) -> None:
+    images, target = data
+    expected = (len(images), *images.shape[2:]) if dense else (len(images),)
+    if len(images) == 0:
+        raise ValueError(f"there are no {part} images")
+    if target.shape != expected:
+        kind = "a class for every pixel" if dense else "a class for every image"
+        raise ValueError(
+            f"the {part} targets are {tuple(target.shape)}, the images {tuple(images.shape)}; "
+            f"{kind} is {expected}"
+        )
+    seen = torch.unique(target)
+    wrong = [label for label in seen.tolist() if not 0 <= label < classes and label != VOID]
+    if not dense and VOID in seen:
+        wrong.append(VOID)
+    if wrong:
+        raise ValueError(
+            f"the {part} targets hold the label {wrong[0]}; there are {classes} classes, 0 to "
+            f"{classes - 1}" + (f", and {VOID} for pixels that do not count" if dense else "")
+        )
 
 
 def stratified_split(images: Tensor, target: Tensor, size: int) -> tuple[Images, Images]:

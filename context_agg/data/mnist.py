@@ -47,6 +47,28 @@ def load_mnist(
         OSError: if root is no folder or the wrong one, or files are missing and cannot be had.
         ValueError: if a file is damaged, or for an unknown name.
     """
+    train, validation, test = mnist_sets(name, root)
+    words = getattr(datasets, name).classes  # "0 - zero"
+    return ImageData(
+        train,
+        validation,
+        test,
+        name=name,
+        classes=[word.partition(" - ")[0] for word in words],
+        margin=MARGINS[name],
+        batch_size=batch_size,
+        held_out=held_out,
+        seed=seed,
+        augment=RandomAffine(shift, rotate, zoom),
+    )
+
+
+def mnist_sets(name: str, root: str) -> tuple[Images, Images, Images]:
+    """The images to learn from, for validation and to test, (N, 1, 28, 28), with their classes.
+
+    Raises:
+        OSError, ValueError: as `load_mnist`.
+    """
     if name not in MARGINS:
         raise ValueError(f"unknown name={name!r}; choose one of {', '.join(MARGINS)}")
     dataset = getattr(datasets, name)
@@ -58,19 +80,7 @@ def load_mnist(
     for file in files:
         _check_idx(file, IMAGE_MAGIC if "images" in file.name else LABEL_MAGIC)
     rest, test = (_read(dataset(root, train=train)) for train in (True, False))
-    train, validation = stratified_split(*rest, VALIDATION_IMAGES)
-    return ImageData(
-        train,
-        validation,
-        test,
-        name=name,
-        classes=[words.partition(" - ")[0] for words in dataset.classes],  # "0 - zero"
-        margin=MARGINS[name],
-        batch_size=batch_size,
-        held_out=held_out,
-        seed=seed,
-        augment=RandomAffine(shift, rotate, zoom),
-    )
+    return *stratified_split(*rest, VALIDATION_IMAGES), test
 
 
 def _check_root(root: Path, name: str) -> None:

@@ -1,0 +1,44 @@
+"""Image, truth and prediction of a few held-out images every epoch, for TensorBoard."""
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torchvision.utils import make_grid
+
+from context_agg.data.images import ImageData
+from context_agg.learner import Learner
+from context_agg.palette import colourise
+
+
+class LabelImages(L.Callback):
+    """Logs `val/labels` for dense data: a row per image, truth and prediction beside it.
+
+    Args:
+        images: how many, always the first of the held-out ones.
+    """
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        logger = trainer.logger
+        if not isinstance(pl_module, Learner) or not pl_module.spec.dense:
+            return
+        if not isinstance(logger, TensorBoardLogger):
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImageData)
+        images, truth = (
+            part[: self.images] for part in (data.held_out.images, data.held_out.target)
+        )
+        classes = len(pl_module.spec.classes)
+        pl_module.eval()
+        with torch.no_grad():
+            x = images.to(next(pl_module.parameters())) / 255
+            predicted = pl_module(x).argmax(1).cpu()
+        pl_module.train()
+        columns = [images.expand(-1, 3, -1, -1), colourise(truth, classes)]
+        columns.append(colourise(predicted, classes))
+        rows = torch.stack(columns, 1).flatten(0, 1)
+        grid = make_grid(rows, nrow=len(columns), pad_value=128)
+        logger.experiment.add_image("val/labels", grid, trainer.current_epoch)

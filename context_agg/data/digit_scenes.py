@@ -1,0 +1,112 @@
+"""Scenes of several real digits, every pixel labelled: dense prediction without a download.
+
+A scene is made from (seed, part, index) alone, part being what it is for, out of the digits of
+that part: no digit of a test scene has been learnt from.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from context_agg.data.batches import Images
+from context_agg.data.digits import digit_sets
+from context_agg.data.images import VOID, ImageData
+from context_agg.data.mnist import mnist_sets
+
+INK, PAPER = 128, 32  # brightness of a digit's pixels, of the background's; between them is void
+PLACES = 50  # tried for a digit; where all touch another digit, it is left out
+CLASSES = ("background", *"0123456789")
+SOURCES = ("digits", "mnist")
+
+
+def load_digit_scenes(
+    *,
+    source: str,
+    root: str,
+    size: int,
+    digits: int,
+    train_scenes: int,
+    validation_scenes: int,
+    test_scenes: int,
+    scene_seed: int,
+    batch_size: int,
+    held_out: str,
+    seed: int,
+) -> ImageData:
+    """Scenes of digits on a dark ground; classes are the background and the ten digits.
+
+    Args:
+        source: of the digits: "digits" (scikit-learn's) or "mnist".
+        root: holds MNIST/raw/ for source "mnist".
+        size: height and width of a scene, in pixels.
+        digits: in a scene; fewer where there is no place.
+        train_scenes: to learn from.
+        validation_scenes: to validate on.
+        test_scenes: to test on.
+        scene_seed: of the scenes.
+        batch_size: scenes in a batch.
+        held_out: "validation" or "test".
+        seed: of the order of the training scenes.
+
+    Raises:
+        ValueError: for an unknown source, or a scene too small for a digit.
+        OSError: if MNIST is not there.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"unknown source={source!r}; choose one of {', '.join(SOURCES)}")
+    sets = digit_sets() if source == "digits" else mnist_sets("MNIST", root)
+    side = sets[0][0].shape[-1]
+    if size < side:
+        raise ValueError(f"size={size}: a scene must hold a digit, {side} pixels or more")
+    train, validation, test = (
+        make_scenes(images, count, size=size, digits=digits, seed=(scene_seed, part))
+        for part, (images, count) in enumerate(
+            zip(sets, (train_scenes, validation_scenes, test_scenes), strict=True)
+        )
+    )
+    return ImageData(
+        train,
+        validation,
+        test,
+        name=f"scenes of {source}",
+        classes=CLASSES,
+        dense=True,
+        batch_size=batch_size,
+        held_out=held_out,
+        seed=seed,
+    )
+
+
+def make_scenes(
+    images: Images, count: int, *, size: int, digits: int, seed: tuple[int, ...]
+) -> Images:
+    """`count` scenes: uint8 images (count, 1, size, size) and labels (count, size, size)."""
+    scenes = [
+        make_scene(images, size=size, digits=digits, seed=(*seed, index)) for index in range(count)
+    ]
+    pictures, labels = (torch.stack(parts) for parts in zip(*scenes, strict=True))
+    return pictures, labels
+
+
+def make_scene(images: Images, *, size: int, digits: int, seed: tuple[int, ...]) -> Images:
+    """One scene, a function of `seed`: uint8 image (1, size, size) and labels (size, size)."""
+    generator = np.random.default_rng(seed)
+    picture, labels = torch.zeros(2, size, size, dtype=torch.uint8)
+    for chosen in generator.integers(len(images[0]), size=digits).tolist():
+        digit, class_ = _cut_out(images[0][chosen, 0]), int(images[1][chosen]) + 1
+        height, width = digit.shape
+        for top, left in generator.integers(
+            0, (size - height + 1, size - width + 1), size=(PLACES, 2)
+        ).tolist():
+            window = slice(top, top + height), slice(left, left + width)
+            if picture[window].any():
+                continue
+            picture[window] = digit
+            labels[window] = torch.where(digit >= INK, class_, torch.where(digit >= PAPER, VOID, 0))
+            break
+    return picture[None], labels
+
+
+def _cut_out(digit: Tensor) -> Tensor:
+    rows, columns = ((digit > 0).any(dim).nonzero().flatten() for dim in (1, 0))
+    return digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

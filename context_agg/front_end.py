@@ -1,0 +1,52 @@
+"""Front ends: what finds the class maps that a context module makes better."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from context_agg.context import DilatedConv2d
+
+
+class FrontEnd(nn.Module):
+    """A few 3x3 layers with ReLU and a linear 1x1 layer to a map per class.
+
+    Args:
+        widths: maps of each 3x3 layer.
+        stride: of a max pooling after the first layer; the class maps are smaller by it.
+        in_channels: channels of the image.
+        num_classes: K.
+        backprop: a name in `ops.CONV_OPS`.
+
+    Shape: (N, in_channels, H, W) -> (N, K, H // stride, W // stride).
+
+    Raises:
+        ValueError: for no layer, or a width or a stride below 1.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        stride: int = 1,
+        *,
+        in_channels: int,
+        num_classes: int,
+        backprop: str = "manual",
+    ) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise ValueError(f"widths={list(widths)} must name one layer or more, of 1 map or more")
+        if stride < 1:
+            raise ValueError(f"stride={stride} must be 1 or more")
+        layers: list[nn.Module] = [
+            DilatedConv2d(c_in, c_out, 3, relu=True, backprop=backprop)
+            for c_in, c_out in pairwise([in_channels, *widths])
+        ]
+        if stride > 1:
+            layers.insert(1, nn.MaxPool2d(stride))
+        self.layers = nn.Sequential(*layers)
+        self.classifier = DilatedConv2d(widths[-1], num_classes, 1, backprop=backprop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        class_maps: Tensor = self.classifier(self.layers(x))
+        return class_maps

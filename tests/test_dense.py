@@ -1,0 +1,260 @@
+"""Runs on dense data: stages, metrics, pictures, evaluate, predict, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from context_agg import predict
+from context_agg.data.digit_scenes import make_scenes
+from context_agg.data.digits import digit_sets
+from context_agg.data.images import VOID, ImageData
+from context_agg.evaluate import evaluate
+from context_agg.learner import Learner
+from context_agg.palette import colourise, palette
+from context_agg.report import write_report
+from context_agg.train import main, train
+from context_agg.trained import load_network, read_weights
+from tests.config import compose_config
+from tests.test_train import scalars
+
+TINY = [
+    "data.size=32",
+    "data.digits=2",
+    "data.train_scenes=12",
+    "data.validation_scenes=5",
+    "data.test_scenes=5",
+    "data.batch_size=4",
+    "front_end.widths=[4]",
+    "trainer.max_epochs=2",
+]
+
+
+def run(experiment: str, run_dir: Path, *overrides: str) -> dict[str, float]:
+    return train(compose_config(f"experiment={experiment}", *TINY, *overrides), run_dir)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three stages, each begun with the one before."""
+    folder = tmp_path_factory.mktemp("stages")
+    run("scenes_front_end", folder / "front_end")
+    run("scenes_context", folder / "context", f"start_from={folder / 'front_end'}")
+    run("scenes_joint", folder / "joint", f"start_from={folder / 'context'}")
+    return folder
+
+
+def test_a_stage_begins_with_the_weights_of_the_one_before(stages: Path) -> None:
+    first, second, third = (read_weights(stages / n) for n in ("front_end", "context", "joint"))
+    for name, weight in first.items():
+        assert torch.equal(second[name], weight)  # fixed
+        assert not torch.equal(third[name], weight)  # trained further
+    assert first.keys() < second.keys() == third.keys()
+    changed = [not torch.equal(second[name], third[name]) for name in second]
+    assert all(changed)
+
+
+def test_scores_and_curves_have_the_iou(stages: Path) -> None:
+    scores = json.loads((stages / "context" / "metrics.json").read_text())
+    logged = scalars(stages / "context")
+    assert len(logged["val/iou"]) == len(logged["val/accuracy"]) == 2
+    assert logged["test/iou"] == [pytest.approx(scores["test/iou"])]
+    each = [value for name, value in scores.items() if name.startswith("test/iou_")]
+    assert scores["test/iou"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert "test/iou_background" in scores
+    report = write_report(stages)
+    assert report.startswith("| variant | runs | test/iou |")
+
+
+def test_evaluate_reproduces_the_scores(stages: Path) -> None:
+    recorded = json.loads((stages / "joint" / "metrics.json").read_text())
+    for name, value in evaluate(stages / "joint").items():
+        assert value == pytest.approx(recorded[name], rel=1e-6)
+
+
+def test_the_scores_are_those_of_the_predictions(stages: Path) -> None:
+    """Counted again in numpy, from the labels that the saved network gives."""
+    network, spec = load_network(stages / "context")
+    images, truth = make_scenes(digit_sets()[2], 5, size=32, digits=2, seed=(0, 2))
+    with torch.no_grad():
+        labels = network(images.float() / 255).argmax(1)
+    counted = truth != VOID
+    accuracy = (labels == truth)[counted].double().mean()
+    scores = evaluate(stages / "context")
+    assert scores["test/accuracy"] == pytest.approx(float(accuracy), rel=1e-6)
+    a, b = (labels == 0) & counted, (truth == 0) & counted
+    assert scores["test/iou_background"] == pytest.approx(float((a & b).sum() / (a | b).sum()))
+    assert len(spec.classes) == 11
+
+
+def test_tensorboard_shows_image_truth_and_prediction_every_epoch(stages: Path) -> None:
+    events = EventAccumulator(str(stages / "context"), size_guidance={"images": 0})
+    events.Reload()
+    shown = events.Images("val/labels")
+    assert [event.step for event in shown] == [0, 1]
+    assert (shown[0].width, shown[0].height) == (3 * 34 + 2, 4 * 34 + 2)
+
+
+def test_colours_are_different_and_void_is_white() -> None:
+    for classes in (3, 11, 21):
+        used = palette(classes)[:classes].tolist()
+        assert len({tuple(colour) for colour in used}) == classes
+        assert used[0] == [0, 0, 0]
+    assert colourise(torch.tensor([[VOID, 0]]), 5).tolist() == [[[255, 0]]] * 3
+    with pytest.raises(ValueError, match="22 classes"):
+        palette(22)
+
+
+def test_predict_writes_labels_and_overlays(
+    stages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, _ = make_scenes(digit_sets()[2], 2, size=41, digits=2, seed=(3,))
+    light, dark = images[0, 0, :, :37], 255 - images[1, 0]
+    Image.fromarray(light.numpy()).save(tmp_path / "light.png")
+    Image.fromarray(dark.numpy()).convert("RGB").save(tmp_path / "dark.png")
+    out = tmp_path / "labels"
+    files = [str(tmp_path / name) for name in ("light.png", "dark.png")]
+    predict.main([str(stages / "context"), *files, "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "37x41 grey" in printed
+    assert "dark on light, inverted" in printed
+    network, _ = load_network(stages / "context")
+    for name, image in (("light", light), ("dark", images[1, 0])):
+        with torch.no_grad():
+            expected = network(image[None, None].float() / 255).argmax(1)[0]
+        with Image.open(out / f"{name}_labels.png") as labels:
+            assert labels.mode == "P"
+            assert np.array_equal(np.asarray(labels), expected.numpy())
+            colours = np.asarray(labels.convert("RGB"))
+        assert np.array_equal(colours, colourise(expected, 11).movedim(0, -1).numpy())
+        with Image.open(out / f"{name}_overlay.png") as overlay:
+            assert overlay.size == image.shape[::-1]
+            black = np.asarray(overlay)[expected.numpy() == 0]
+        assert np.array_equal(black[:, 0], image[expected == 0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a.png", "b/a.png"], "have the same name"),
+        (["nowhere.png"], "there is no file nowhere.png"),
+    ],
+)
+def test_predict_refuses_before_it_writes(
+    arguments: list[str],
+    says: str,
+    stages: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=says):
+        predict.main([str(stages / "context"), *arguments])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_is_for_dense_runs() -> None:
+    with pytest.raises(SystemExit, match=r"--out=x: .* gives no labels of pixels"):
+        predict.main(["models/basic_mnist", "x.png", "--out", "x"])
+
+
+MISTAKES = [
+    ("scenes_context", ["start_from=FOLDER/nowhere"], "is not the directory of a run"),
+    ("scenes_context", [], "start_from= must be the directory of a run: start_from=DIR"),
+    ("scenes_joint", [], "start_from= must be the directory of a run: start_from=DIR"),
+    ("scenes_joint", ["start_from=FOLDER/front_end"], "the run has no context"),
+    ("scenes_context", ["start_from=FOLDER/context"], "the run has trained context too, which be"),
+    ("scenes_front_end", ["start_from=FOLDER/context"], "context too, which this network does not"),
+    ("scenes_context", ["start_from=models/basic_mnist"], "trained on MNIST with dense=False"),
+    (
+        "scenes_context",
+        ["start_from=FOLDER/front_end", "front_end.widths=[5]"],
+        "(11, 4, 1, 1) there and (11, 5, 1, 1) here",
+    ),
+    ("scenes_context", ["start_from=FOLDER/front_end", "front_end.widths=[4,4]"], "stem has other"),
+    ("scenes_context", ["start_from=FOLDER/front_end", "fresh=[contex]"], "fresh=contex: the netw"),
+    ("scenes_context", ["start_from=null"], "has no use without start_from=DIR"),
+    ("scenes_context", ["start_from=x", "model.channels=16"], "say model.channels=null"),
+    ("scenes_front_end", ["loss=binary_on_softmax"], "takes a class per image, not one per pixel"),
+    ("scenes_front_end", ["data=digits"], "take dense data"),
+    ("scenes_front_end", ["model=linear"], "front_end: this model has no front end"),
+    ("scenes_front_end", ["~front_end"], "choose one: front_end=small"),
+    ("scenes_front_end", ["front_end.stride=0"], "front_end.stride=0 must be"),
+    ("scenes_front_end", ["data.digits=0"], "data.digits=0 must be"),
+]
+
+
+@pytest.mark.parametrize(("experiment", "overrides", "says"), MISTAKES)
+def test_a_mistake_is_one_message(
+    experiment: str,
+    overrides: list[str],
+    says: str,
+    stages: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = Path(__file__).parents[1]
+    tiny = TINY if "FOLDER" in str(overrides) else []
+    named = [line.replace("FOLDER", str(stages)) for line in overrides]
+    named = [line.replace("models/", f"{root}/models/") for line in named]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", f"experiment={experiment}", *tiny, *named])
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert error.value.code not in (0, None)
+    assert says in f"{error.value.code} {capsys.readouterr().err}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def pair(images: tuple[int, ...], target: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(images, dtype=torch.uint8), torch.as_tensor(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "dense", "says"),
+    [
+        (torch.full((2, 4, 5), 3), True, "hold the label 3; there are 3 classes, 0 to 2, and 255"),
+        (torch.full((2, 4, 5), -1), True, "hold the label -1"),
+        (torch.zeros(2, 5, 4), True, r"targets are \(2, 5, 4\), .* every pixel is \(2, 4, 5\)"),
+        (torch.zeros(2), True, "a class for every pixel"),
+        (torch.zeros(2, 4, 5), False, "a class for every image"),
+        (torch.tensor([0, 255]), False, "hold the label 255"),
+        (torch.zeros(3), False, "a class for every image"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(target: torch.Tensor, dense: bool, says: str) -> None:
+    good = pair((2, 1, 4, 5), torch.zeros((2, 4, 5) if dense else 2))
+    options: dict[str, Any] = {"batch_size": 1, "held_out": "validation", "seed": 0}
+    with pytest.raises(ValueError, match=says):
+        ImageData(
+            pair((2, 1, 4, 5), target), good, good, name="x", classes="abc", dense=dense, **options
+        )
+
+
+def test_void_pixels_do_not_count(tmp_path: Path) -> None:
+    """Changing what they show to the loss would change the gradients: it does not."""
+
+    data = compose_config("data=digit_scenes", "data.train_scenes=1").data
+    assert data.size == 64
+    spec = ImageData(
+        *[pair((1, 1, 4, 5), torch.zeros(1, 4, 5))] * 3,
+        name="x",
+        classes="ab",
+        dense=True,
+        batch_size=1,
+        held_out="validation",
+        seed=0,
+    ).spec
+    network = torch.nn.Conv2d(1, 2, 1)
+    learner = Learner(network, torch.optim.SGD(network.parameters()), spec)
+    x, target = torch.rand(1, 1, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long)
+    target[:, :, 2:] = VOID
+    counted = learner.loss(network(x[..., :2]), target[..., :2])
+    assert torch.equal(learner.loss(network(x), target), counted)

@@ -1,0 +1,81 @@
+"""Front ends, and the networks behind them."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from context_agg.front_end import FrontEnd
+from context_agg.networks import ContextNet, FrontEndNet
+
+DENSE: dict[str, Any] = {"in_channels": 1, "image_size": (14, 13), "num_classes": 5, "dense": True}
+
+
+def small(stride: int = 1) -> Any:
+    return lambda **shapes: FrontEnd([4, 6], stride, **shapes)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (14, 13)), (2, (7, 6)), (3, (4, 4))])
+def test_class_maps_are_smaller_by_the_stride(stride: int, size: tuple[int, int]) -> None:
+    front_end = FrontEnd([4, 6], stride, in_channels=1, num_classes=5)
+    maps = front_end(torch.rand(2, 1, 14, 13))
+    assert maps.shape == (2, 5, *size)
+    assert maps.min() < 0 < maps.max()  # linear
+    weights = 4 * 9 + 4 + 6 * 4 * 9 + 6 + 5 * 6 + 5
+    assert sum(p.numel() for p in front_end.parameters()) == weights
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_identity_passes_the_class_maps_on(stride: int) -> None:
+    """Where they are not negative; enlarged to the image, bilinearly."""
+    net = ContextNet(None, (1, 2), (1, 1), front_end=small(stride), **DENSE)
+    x = torch.rand(2, 1, 14, 13)
+    maps = net.stem(x).relu()
+    expected = F.interpolate(maps, (14, 13), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(net(x), expected if stride > 1 else maps)
+    assert isinstance(net.head, torch.nn.Identity)
+
+
+def test_a_front_end_alone_has_the_parameters_of_the_whole_networks_stem() -> None:
+    alone, whole = (
+        FrontEndNet(small(2), **DENSE),
+        ContextNet(None, (1, 2), (1, 1), front_end=small(2), **DENSE),
+    )
+    assert alone(torch.rand(2, 1, 14, 13)).shape == (2, 5, 14, 13)
+    names = {name for name in whole.state_dict() if name.startswith("stem.")}
+    assert names == set(alone.state_dict())
+
+
+def test_without_a_front_end_c_maps_become_classes() -> None:
+    net = ContextNet(8, (1, 2), (1, 1), **DENSE)
+    assert net(torch.rand(1, 1, 9, 9)).shape == (1, 5, 9, 9)
+    assert isinstance(net.head, torch.nn.Conv2d)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: FrontEnd([], in_channels=1, num_classes=2), "widths=[] must name one layer"),
+        (lambda: FrontEnd([0], in_channels=1, num_classes=2), "widths=[0] must"),
+        (lambda: FrontEnd([2], 0, in_channels=1, num_classes=2), "stride=0 must be 1 or more"),
+        (lambda: FrontEndNet(None, **DENSE), "front_end=small"),
+        (lambda: FrontEndNet(small(), **{**DENSE, "dense": False}), "take dense data"),
+        (
+            lambda: ContextNet(None, [1], [1], front_end=small(), **{**DENSE, "dense": False}),
+            "take dense data",
+        ),
+        (
+            lambda: ContextNet(4, [1], [1], front_end=small(), **DENSE),
+            "channels=4: behind a front end the maps are those of the 5 classes",
+        ),
+        (
+            lambda: ContextNet(4, [1], [1], padding="valid", **DENSE),
+            "padding='valid' leaves pixels at the border without a class",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build()
