@@ -38,6 +38,7 @@ from context_agg.errors import one_message
 from context_agg.learner import Learner
 from context_agg.ops import CONV_OPS, ConvOp
 from context_agg.quiet import quiet
+from context_agg.stages import start_from
 from context_agg.train import build, build_trainer
 from context_agg.values import check_values
 
@@ -79,6 +80,7 @@ def check(cfg: DictConfig) -> bool:
         check_values(cfg)
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data, learner = build(cfg)
+        start_from(cfg, learner.network, data.spec)
         device = build_trainer(cfg, logger=False).strategy.root_device
         if not any(isinstance(module, DilatedConv2d) for module in learner.network.modules()):
             raise ValueError("this model has no dilated convolution to check")
@@ -217,6 +219,10 @@ def run(cfg: DictConfig) -> None:
             check_values(one)
             if "init" not in cfg.model:
                 raise ValueError("backprop=all compares initialisations; take model=basic or large")
+            if cfg.start_from is not None:
+                raise ValueError(
+                    f"start_from={cfg.start_from}: backprop=all begins anew; leave it out"
+                )
             build(one)
         print_catch_table(cfg)
     elif not check(cfg):

@@ -14,6 +14,8 @@ class FrontEnd(nn.Module):
     Args:
         widths: maps of each 3x3 layer.
         stride: of a max pooling after the first layer; the class maps are smaller by it.
+        lift: is added to every class map. The probabilities stay the same, but a context module
+            that begins as the identity cuts off what is negative, and learns nothing from it.
         in_channels: channels of the image.
         num_classes: K.
         backprop: a name in `ops.CONV_OPS`.
@@ -21,13 +23,14 @@ class FrontEnd(nn.Module):
     Shape: (N, in_channels, H, W) -> (N, K, H // stride, W // stride).
 
     Raises:
-        ValueError: for no layer, or a width or a stride below 1.
+        ValueError: for no layer, a width or a stride below 1, or an image smaller than that.
     """
 
     def __init__(
         self,
         widths: Sequence[int],
         stride: int = 1,
+        lift: float = 0.0,
         *,
         in_channels: int,
         num_classes: int,
@@ -45,8 +48,13 @@ class FrontEnd(nn.Module):
         if stride > 1:
             layers.insert(1, nn.MaxPool2d(stride))
         self.layers = nn.Sequential(*layers)
+        self.stride = stride
+        self.lift = lift
         self.classifier = DilatedConv2d(widths[-1], num_classes, 1, backprop=backprop)
 
     def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < self.stride:
+            height, width = x.shape[2:]
+            raise ValueError(f"the image is {height}x{width}, too small for stride={self.stride}")
         class_maps: Tensor = self.classifier(self.layers(x))
-        return class_maps
+        return class_maps + self.lift

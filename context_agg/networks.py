@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -77,6 +78,7 @@ class ContextNet(nn.Module):
         self.context = module
         if dense:
             _check_dense(hidden, module)
+            _try(self.stem, in_channels, image_size)
             self.head = (
                 nn.Identity() if channels == num_classes else nn.Conv2d(channels, num_classes, 1)
             )
@@ -119,6 +121,7 @@ class FrontEndNet(nn.Module):
             raise ValueError("model=front_end needs a front end; choose one: front_end=small")
         _check_front_end(num_classes, num_classes, dense)
         self.stem = front_end(in_channels=in_channels, num_classes=num_classes)
+        _try(self.stem, in_channels, image_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return enlarged(self.stem(x), x)
@@ -142,6 +145,12 @@ def _check_front_end(channels: int, num_classes: int, dense: bool) -> None:
             f"channels={channels}: behind a front end the maps are those of the {num_classes} "
             "classes; say model.channels=null"
         )
+
+
+def _try(stem: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
+    """Refuses, before anything is trained, an image that the stem refuses."""
+    with torch.no_grad():
+        stem(torch.zeros(1, in_channels, *image_size))
 
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:

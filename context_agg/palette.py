@@ -1,7 +1,9 @@
 """Colours of the classes of dense data."""
 
 import matplotlib
+import numpy as np
 import torch
+from matplotlib.colors import hsv_to_rgb
 from torch import Tensor
 
 from context_agg.data.images import VOID
@@ -10,12 +12,14 @@ from context_agg.data.images import VOID
 def palette(num_classes: int) -> Tensor:
     """A colour for every label: (256, 3), uint8. Class 0, the background, is black, void is white.
 
-    Raises:
-        ValueError: for more classes than there are colours.
+    Up to 20 others have the colours of matplotlib's maps; more have hues that golden sections part.
     """
-    colours = matplotlib.colormaps["tab10" if num_classes <= 11 else "tab20"](range(20))
-    if num_classes > 21:
-        raise ValueError(f"{num_classes} classes: there are colours for 21")
+    if num_classes <= 21:
+        colours = matplotlib.colormaps["tab10" if num_classes <= 11 else "tab20"](range(20))
+    else:
+        number = np.arange(num_classes - 1)
+        hue, light = 0.618034 * number % 1, 1 - 0.5 * (number % 3) / 3
+        colours = hsv_to_rgb(np.stack([hue, np.full(len(hue), 0.8), light], 1))
     table = torch.zeros(256, 3, dtype=torch.uint8)
     table[1:num_classes] = torch.from_numpy(255 * colours[: num_classes - 1, :3]).round().byte()
     table[VOID] = 255

@@ -20,7 +20,7 @@ from torchvision.utils import draw_segmentation_masks
 from context_agg.data.image_files import read_image, read_scene
 from context_agg.data.images import DataSpec
 from context_agg.palette import palette
-from context_agg.trained import load_network, read_spec
+from context_agg.trained import load_network
 
 SHOWN = 3  # classes, the most probable first
 
@@ -53,6 +53,8 @@ def predict_labels(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, Tens
     network, spec = load_network(run_dir)
     if not spec.dense:
         raise ValueError(f"{run_dir} was trained on {spec.name}: a class per image, not per pixel")
+    if spec.in_channels not in (1, 3):
+        raise ValueError(f"{run_dir} takes {spec.in_channels} channels; image files have 1 or 3")
     return [
         (description, image, _logits(network, image[None])[0].argmax(0).to(torch.uint8))
         for image, description in _read_all(files, lambda file: read_scene(file, spec))
@@ -111,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        spec = read_spec(given.run_dir)
+        _, spec = load_network(given.run_dir)
         if spec.dense:
             _main_labels(given.run_dir, given.files, given.out or Path("predictions"), spec)
         elif given.out is not None:

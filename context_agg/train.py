@@ -33,7 +33,7 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     data: ImageData = instantiate(cfg.data)
     network = instantiate(cfg.model, **data.spec.shapes)
     for part in cfg.frozen:
-        _part(network, "frozen", part).requires_grad_(False)
+        _part(network, part).requires_grad_(False)
     if cfg.compile:
         network.compile()
     optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
@@ -41,12 +41,12 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
 
-def _part(network: nn.Module, key: str, name: str) -> nn.Module:
+def _part(network: nn.Module, name: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError:
         parts = ", ".join(part for part, _ in network.named_modules() if part)
-        raise ValueError(f"{key}={name}: the network has no such part, but {parts}") from None
+        raise ValueError(f"frozen={name}: the network has no such part, but {parts}") from None
 
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
@@ -77,10 +77,7 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
             return scores
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         data, learner = build(cfg)
-        if cfg.start_from is not None:
-            for part in cfg.fresh:
-                _part(learner.network, "fresh", part)
-            start_from(learner.network, data.spec, Path(cfg.start_from), cfg.fresh)
+        start_from(cfg, learner.network, data.spec)
         logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
         callbacks = list(instantiate(cfg.callbacks).values())
         trainer = build_trainer(cfg, logger=logger, callbacks=callbacks)

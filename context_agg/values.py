@@ -40,7 +40,7 @@ def share(value: object) -> bool:
     return whole(1)(value) or (isinstance(value, float) and 0 < value <= 1)
 
 
-def one_of(*choices: str) -> Check:
+def one_of(*choices: str | None) -> Check:
     """One of these words."""
     return lambda value: value in choices
 
@@ -61,6 +61,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
     ("front_end.widths", whole_numbers, "a list of whole numbers, 1 or more: [32,32]"),
+    ("front_end.lift", number, "a number; 0 for the class maps as they are"),
     ("front_end.stride", whole(1), "a whole number, 1 or more"),
     ("model.dilations", whole_numbers, "a list of whole numbers, 1 or more: [1,2,4]"),
     ("model.widths", whole_numbers, "a list of whole numbers, 1 or more: [1,1,2]"),
@@ -70,6 +71,12 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("model.shortcut.scale", number, "a number; 0 for the plain gradient"),
     ("model.shortcut.decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("model.shortcut.window", lambda v: v is None or whole(1)(v), "1 or more, or null for all"),
+    (
+        "callbacks.best_checkpoint.monitor",
+        one_of(None, "val/accuracy", "val/loss", "val/iou"),
+        "one of val/accuracy, val/loss, val/iou, or null",
+    ),
+    ("callbacks.best_checkpoint.mode", one_of("max", "min"), "max or min"),
     ("callbacks.label_images.images", whole(1), "a whole number, 1 or more"),
     ("callbacks.gradient_alignment.every", whole(1), "a whole number of steps, 1 or more"),
     ("callbacks.gradient_noise.eta", lambda v: number(v) and v >= 0, "a variance, 0 or more"),
@@ -115,7 +122,7 @@ def check_values(cfg: DictConfig) -> None:
         raise ValueError(
             "front_end: this model has no front end; leave it out, or take model=basic"
         )
-    if cfg.fresh and cfg.start_from is None:
+    if cfg.get("fresh") and cfg.get("start_from") is None:
         raise ValueError(f"fresh={cfg.fresh} has no use without start_from=DIR: all begins anew")
     if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError(

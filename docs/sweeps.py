@@ -1,8 +1,8 @@
 """Brings the numbers of finished sweeps into the documents: `python docs/sweeps.py NAME...`.
 
-The last step of `make results`, `make best`, `make post` and `make lecture`: takes the sweeps'
-runs.csv and curves.csv over into docs/results, and the model that the repository carries. Draws the
-figures of all recorded sweeps and makes the documents' tables anew; without names only that.
+The last step of `make results`, `make best`, `make post`, `make lecture` and `make scenes`: takes
+the sweeps' runs.csv and curves.csv over into docs/results, and models to models/. Draws the figures
+of all recorded sweeps and makes the documents' tables anew; without names only that.
 """
 
 import csv
@@ -16,7 +16,7 @@ from tables import write_tables
 
 from context_agg.analysis.curves import COLORS, LINES, plot_bands
 from context_agg.export import export
-from context_agg.report import write_report
+from context_agg.report import Row, write_csv, write_report
 
 SWEEPS = {  # by name: of each part its name, or none, and the folder that the Makefile's call makes
     "digits": {"": "sweep_backprop_model.init"},
@@ -37,12 +37,39 @@ SWEEPS = {  # by name: of each part its name, or none, and the folder that the M
             "sweep_backprop-manual_experiment-post_auto_optimizer.lr-0.0025_trainer.max_epochs-20"
         ),
     },
+    "scenes": {
+        "front end": "scenes/front_end",
+        "basic": "scenes/basic",
+        "plain": "scenes/plain",
+        "joint": "scenes/joint",
+        "lifted": "scenes/lifted",
+        "lifted, joint": "scenes/lifted_joint",
+    },
+    "scenes_rescue": {
+        "xavier, lr 0.003": "scenes/faster",
+        "xavier, 24 epochs": "scenes/longer",
+        "kaiming": "scenes/kaiming",
+    },
+    "scenes_short": {"basic": "scenes/short", "large": "scenes/large"},
 }
-MODEL = "backprop-manual_model.init-identity/seed-0"  # of the sweep "mnist"
+MODELS = {  # of a sweep, the runs that the repository carries
+    "mnist": {
+        "basic_mnist": "sweep_backprop_model.init_data-mnist_trainer.max_epochs-3/"
+        "backprop-manual_model.init-identity/seed-0"
+    },
+    "scenes": {
+        "scenes_front_end": "scenes/front_end/seed-0",
+        "scenes_xavier": "scenes/basic/model.init-xavier/seed-0",
+        "scenes_identity": "scenes/basic/model.init-identity/seed-0",
+    },
+}
+
+
+DRAWN = ("digits", "mnist", "models", "best", "lecture", "post", "scenes")
 
 
 def collect(name: str, outputs: Path) -> None:
-    """Takes a sweep's numbers over.
+    """Takes a sweep's numbers over, and the models of it that the repository carries.
 
     Raises:
         FileNotFoundError: if a part of it has no finished runs.
@@ -51,17 +78,15 @@ def collect(name: str, outputs: Path) -> None:
     for folder in folders.values():
         write_report(folder)
     for source, target in (("runs", name), ("curves", f"{name}_curves")):
-        rows = []
+        rows: list[Row] = []
         for part, folder in folders.items():
             with (folder / f"{source}.csv").open() as stream:
-                header, *others = csv.reader(stream)
-            rows += [[f"{part}/{run}" if part else run, *values] for run, *values in others]
-        with (RESULTS / f"{target}.csv").open("w", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([header, *rows])
-    if name == "mnist":
-        model = ROOT / "models" / "basic_mnist"
-        shutil.rmtree(model, ignore_errors=True)
-        export(folders[""] / MODEL, model)
+                for row in csv.DictReader(stream):
+                    rows.append(row | {"run": f"{part}/{row['run']}" if part else row["run"]})
+        write_csv(RESULTS / f"{target}.csv", rows)
+    for model, run in MODELS.get(name, {}).items():
+        shutil.rmtree(ROOT / "models" / model, ignore_errors=True)
+        export(outputs / run, ROOT / "models" / model)
 
 
 def plot_post(variants: dict[str, list[Curves]]) -> Figure:
@@ -89,7 +114,7 @@ def main() -> None:
     """The command."""
     for name in sys.argv[1:]:
         collect(name, ROOT / "outputs")
-    for name in SWEEPS:
+    for name in DRAWN:
         if (RESULTS / f"{name}_curves.csv").exists():
             plot = plot_post if name == "post" else plot_bands
             plot(read_curves(name)).savefig(FIGURES / f"{name}.png", dpi=100)

@@ -15,7 +15,7 @@ from context_agg.report import COLUMNS, as_markdown, summarise
 
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("results", "gradients", "convolutions")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "gradients", "convolutions", "dense")),
 )
 SHORT = ("test/accuracy", "final/accuracy")  # README's columns of a sweep
 DEAD = 0.12  # test accuracy: one answer for every digit gets 0.1135
@@ -60,6 +60,17 @@ def start_table() -> str:
         for name in list(row)[1:]:
             row[name] = f"{float(row[name]):.2f}"
     return plain_table(rows)
+
+
+DENSE = ("test/iou", "test/accuracy")
+
+
+def rescue_table() -> str:
+    """The sweep of what rescues random starts, and batch normalisation."""
+    table = sweep_table("scenes_rescue", ("test/iou",))
+    ious = [float(row["test/iou"]) for row in read("scenes_normalised")]
+    spread = f"{statistics.fmean(ious):.4f} ± {statistics.stdev(ious):.4f}"
+    return table + f"| xavier, batch normalisation | {len(ious)} | {spread} |\n"
 
 
 def post_table() -> str:
@@ -150,6 +161,11 @@ TABLES: dict[str, Callable[[Sequence[str]], str]] = {
     "layers": lambda columns: plain_table(read("layers")),
     "costs": lambda columns: cost_table(),
     "kronecker": lambda columns: plain_table(read("kronecker")),
+    "scenes": lambda columns: sweep_table("scenes", DENSE),
+    "scenes_short": lambda columns: sweep_table("scenes_short", DENSE),
+    "scenes_rescue": lambda columns: rescue_table(),
+    "scenes_cut": lambda columns: plain_table(read("scenes_cut")),
+    "scenes_signal": lambda columns: plain_table(read("scenes_signal")),
     "post": lambda columns: post_table(),
     "lecture": lambda columns: lecture_table(),
     "lecture_time": lambda columns: lecture_time_table(),

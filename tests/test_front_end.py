@@ -38,6 +38,19 @@ def test_the_identity_passes_the_class_maps_on(stride: int) -> None:
     assert isinstance(net.head, torch.nn.Identity)
 
 
+def test_lifted_class_maps_have_the_same_probabilities_and_pass_the_identity() -> None:
+    front_end = FrontEnd([4, 6], in_channels=1, num_classes=5)
+    x = torch.rand(2, 1, 14, 13)
+    maps = front_end(x)
+    front_end.lift = -float(maps.detach().min())
+    lifted = front_end(x)
+    torch.testing.assert_close(lifted.softmax(1), maps.softmax(1))
+    net = ContextNet(None, (1, 2), (1, 1), front_end=lambda **_: front_end, **DENSE)
+    assert torch.equal(net(x), lifted)
+    front_end.lift = 0
+    assert not torch.equal(net(x), maps)  # its negative numbers are cut off
+
+
 def test_a_front_end_alone_has_the_parameters_of_the_whole_networks_stem() -> None:
     alone, whole = (
         FrontEndNet(small(2), **DENSE),

@@ -16,10 +16,12 @@ from context_agg import evaluate, export, predict
 from context_agg.data.digits import load_digits
 from context_agg.errors import UserError
 from context_agg.train import train
-from context_agg.trained import load_network
+from context_agg.trained import load_network, read_settings
+from context_agg.values import check_values
 from tests.config import compose_config
 from tests.test_train import run
 
+ROOT = Path(__file__).parents[1]
 DATA = {"batch_size": 8, "shift": 0, "held_out": "validation", "seed": 0}
 
 
@@ -270,3 +272,9 @@ def test_the_cosine_schedule_ends_at_zero(tmp_path: Path) -> None:
     (scheduler,) = checkpoint["lr_schedulers"]
     assert (scheduler["T_max"], scheduler["last_epoch"], scheduler["base_lrs"]) == (20, 20, [1e-3])
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "models").iterdir()))
+def test_the_models_of_the_repository_have_settings_that_are_right(name: str) -> None:
+    """Older ones lack the keys that came later."""
+    check_values(read_settings(ROOT / "models" / name))

@@ -20,9 +20,11 @@ class LabelImages(L.Callback):
     def __init__(self, images: int) -> None:
         self.images = images
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         logger = trainer.logger
         if not isinstance(pl_module, Learner) or not pl_module.spec.dense:
+            return
+        if trainer.sanity_checking:
             return
         if not isinstance(logger, TensorBoardLogger):
             return
@@ -32,13 +34,11 @@ class LabelImages(L.Callback):
             part[: self.images] for part in (data.held_out.images, data.held_out.target)
         )
         classes = len(pl_module.spec.classes)
-        pl_module.eval()
         with torch.no_grad():
             x = images.to(next(pl_module.parameters())) / 255
             predicted = pl_module(x).argmax(1).cpu()
-        pl_module.train()
-        columns = [images.expand(-1, 3, -1, -1), colourise(truth, classes)]
-        columns.append(colourise(predicted, classes))
+        shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+        columns = [shown, colourise(truth, classes), colourise(predicted, classes)]
         rows = torch.stack(columns, 1).flatten(0, 1)
         grid = make_grid(rows, nrow=len(columns), pad_value=128)
         logger.experiment.add_image("val/labels", grid, trainer.current_epoch)

@@ -136,11 +136,12 @@ def _check(part: str, data: Images, classes: int, dense: bool) -> None:
             f"the {part} targets are {tuple(target.shape)}, the images {tuple(images.shape)}; "
             f"{kind} is {expected}"
         )
+    if dense and (blank := (target == VOID).flatten(1).all(1)).any():
+        number = int(blank.nonzero()[0])
+        raise ValueError(f"{part} image {number} has no pixel with a class; leave it out")
     seen = torch.unique(target)
-    wrong = [label for label in seen.tolist() if not 0 <= label < classes and label != VOID]
-    if not dense and VOID in seen:
-        wrong.append(VOID)
-    if wrong:
+    allowed = {*range(classes), VOID} if dense else set(range(classes))
+    if wrong := sorted(set(seen.tolist()) - allowed):
         raise ValueError(
             f"the {part} targets hold the label {wrong[0]}; there are {classes} classes, 0 to "
             f"{classes - 1}" + (f", and {VOID} for pixels that do not count" if dense else "")
