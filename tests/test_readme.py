@@ -20,6 +20,7 @@ from tests.fake_mnist import write_mnist
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BATCH = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
+SCENES = [f"data.{part}_scenes=16" for part in ("train", "validation", "test")]
 SLOW = {"python -m context_agg.check backprop=all"}  # minutes
 WRONG = {"python -m context_agg.check backprop=broken"}  # finds a mistake
 
@@ -76,7 +77,8 @@ def shortened(command: str) -> str:
     command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")
     epochs = "" if "max_epochs" in command else "trainer.max_epochs=1"
     command = re.sub(r"max_epochs=\d+", "max_epochs=1", command)
-    return " ".join([command, epochs, *BATCH])
+    few = SCENES if "scenes" in command else []
+    return " ".join([command, epochs, *BATCH, *few])
 
 
 def marked(lines: list[str]) -> list[Any]:
@@ -97,7 +99,10 @@ def test_make_knows_its_targets(command: str) -> None:
     assert made.returncode == 0, made.stderr
 
 
-@pytest.mark.parametrize("target", ["run", "sweep", "results", "best", "post", "lecture", "scenes"])
+TARGETS = ["run", "sweep", "results", "best", "post", "lecture"]
+
+
+@pytest.mark.parametrize("target", [*TARGETS, pytest.param("scenes", marks=pytest.mark.slow)])
 def test_what_make_calls_works(target: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTEXT_AGG_DATA", str(place / "DIR"))
     lines = make("-n", target).stdout.replace("\\\n", " ").splitlines()
