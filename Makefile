@@ -79,6 +79,7 @@ scenes: $(VENV)/installed ## dense prediction in three stages, and what rescues 
 	$(SCENES) experiment=scenes_context model.init=kaiming seed=0,1,2 $(AFTER) hydra.sweep.dir=outputs/scenes/kaiming
 	$(SCENES) experiment=scenes_context model.init=xavier optimizer.lr=0.003 seed=0,1,2 $(AFTER) hydra.sweep.dir=outputs/scenes/faster
 	$(SCENES) experiment=scenes_context model.init=xavier trainer.max_epochs=24 seed=0,1,2 $(AFTER) hydra.sweep.dir=outputs/scenes/longer
+	$(SCENES) experiment=scenes_context front_end.lift=2 trainer.max_epochs=24 seed=0,1,2 $(AFTER) hydra.sweep.dir=outputs/scenes/lifted_longer
 	$(SCENES) experiment=scenes_context $(SHORT) $(AFTER) hydra.sweep.dir=outputs/scenes/short
 	$(SCENES) experiment=scenes_context model=large $(SHORT) $(AFTER) hydra.sweep.dir=outputs/scenes/large
 	$(BIN)/python docs/sweeps.py scenes scenes_rescue scenes_short

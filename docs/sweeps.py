@@ -49,6 +49,7 @@ SWEEPS = {  # by name: of each part its name, or none, and the folder that the M
         "xavier, lr 0.003": "scenes/faster",
         "xavier, 24 epochs": "scenes/longer",
         "kaiming": "scenes/kaiming",
+        "identity, lifted, 24 epochs": "scenes/lifted_longer",
     },
     "scenes_short": {"basic": "scenes/short", "large": "scenes/large"},
 }
