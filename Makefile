@@ -60,6 +60,7 @@ post: $(VENV)/installed ## the runs of the 2018 post, three seeds each: about th
 lecture: $(VENV)/installed ## a lecture's network beside ours, 25 epochs of MNIST: about an hour on three cores
 	$(BIN)/python -m context_agg.train -m experiment=lecture_mnist model.init=default,lecture hydra/launcher=joblib
 	$(BIN)/python -m context_agg.train -m experiment=lecture_mnist model=basic backprop=auto
+	$(BIN)/python docs/lecture.py
 	$(BIN)/python docs/sweeps.py lecture
 
 # Every context module begins with the front end of its own seed.
