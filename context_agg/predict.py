@@ -133,7 +133,7 @@ def _main_labels(run_dir: Path, files: Sequence[Path], out: Path, spec: DataSpec
         print(f"{file}: {description}")
         for label, share in enumerate(torch.bincount(labels.flatten()) / labels.numel()):
             if share > 0:
-                print(f"  {spec.classes[label]:<12} {float(share):.4f} of the pixels")
+                print(f"  {label:>3} = {spec.classes[label]:<12} {float(share):.4f} of the pixels")
         for written in write_labels(out / file.stem, image, labels, len(spec.classes)):
             print(f"  {written}")
 

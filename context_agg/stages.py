@@ -73,7 +73,7 @@ def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
             "name the run of an earlier stage"
         )
     for key, ours, theirs in _differences(cfg, settings, context_kept="context" not in fresh):
-        raise ValueError(f"{start} the run has {key}={theirs}, this one {ours}; they must be alike")
+        raise ValueError(f"{start} the run has {key}={theirs}, this one {ours}; say {key}={theirs}")
     network.load_state_dict({**own, **weights})
 
 

@@ -1,5 +1,6 @@
 """Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
 
+import copy
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from context_agg.values import check_values
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     """Data and learner of one configuration."""
+    cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in what it is given
     data: ImageData = instantiate(cfg.data)
     network = instantiate(cfg.model, **data.spec.shapes)
     for part in cfg.frozen:

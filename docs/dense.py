@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import lightning as L
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from recorded import FIGURES, ROOT, config, read, record
 from tables import write_tables
 from torch import Tensor, nn
@@ -161,6 +162,8 @@ def main() -> None:
     record("scenes_signal", measure_signal)
     record("scenes_cut", measure_cut)
     record("scenes_normalised", measure_normalised)
+    data, _ = build(config("experiment=scenes_front_end"))
+    Image.fromarray(data.test.images[0, 0].numpy()).save(FIGURES / "scene.png")
     plot_scenes().savefig(FIGURES / "scenes_labels.png", dpi=100)
     write_tables()
 

@@ -60,6 +60,13 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(stages: Path) -> None
     assert all(changed)
 
 
+def test_a_finished_stage_is_not_repeated(stages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = json.loads((stages / "context" / "metrics.json").read_text())
+    again = run("scenes_context", stages / "context", f"start_from={stages / 'front_end'}")
+    assert again == recorded
+    assert "finished before" in capsys.readouterr().out
+
+
 def test_scores_and_curves_have_the_iou(stages: Path) -> None:
     scores = json.loads((stages / "context" / "metrics.json").read_text())
     logged = scalars(stages / "context")
@@ -113,7 +120,9 @@ def test_predict_writes_labels_and_overlays(
     stages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, _ = make_scenes(digit_sets()[2], 2, size=41, digits=2, seed=(3,))
-    light, dark = images[0, 0, :, :37], 255 - images[1, 0]
+    images[:, :, 0, 0] = 0
+    images[:, :, 20, 20] = 255  # the brightest
+    light, dark = images[0, 0, :, :37], 200 - images[1, 0] // 3
     Image.fromarray(light.numpy()).save(tmp_path / "light.png")
     Image.fromarray(dark.numpy()).convert("RGB").save(tmp_path / "dark.png")
     out = tmp_path / "labels"
@@ -121,9 +130,11 @@ def test_predict_writes_labels_and_overlays(
     predict.main([str(stages / "context"), *files, "--out", str(out)])
     printed = capsys.readouterr().out
     assert "37x41 grey" in printed
-    assert "dark on light, inverted" in printed
+    assert "dark on light, inverted, levels 200 to 115 stretched" in printed
+    assert "  0 = background" in printed
     network, _ = load_network(stages / "context")
-    for name, image in (("light", light), ("dark", images[1, 0])):
+    stretched = ((200 - dark.double()) * 3).round().byte()
+    for name, image in (("light", light), ("dark", stretched)):
         with torch.no_grad():
             expected = network(image[None, None].float() / 255).argmax(1)[0]
         with Image.open(out / f"{name}_labels.png") as labels:

@@ -42,10 +42,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the names that README uses mean something."""
     folder = tmp_path_factory.mktemp("readme")
     write_mnist(folder / "DIR")
-    for name in ("three.png", "photo.jpg", "scene.png"):
+    for name in ("three.png", "photo.jpg"):
         noise = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
         Image.fromarray(noise).save(folder / name)
     shutil.copytree(ROOT / "models", folder / "models")
+    (folder / "docs" / "figures").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "module.py").write_text(
         "from context_agg.ops import CONV_OPS\n\nfunction = CONV_OPS['manual']\n"

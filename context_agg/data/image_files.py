@@ -52,7 +52,8 @@ def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
 def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     """One image of any size for dense prediction, at its own size, and in words what was done.
 
-    For a grey data set it is made grey, and light on dark; for a coloured one, coloured.
+    For a grey data set it is made grey, light on dark, with the background at 0 and the strongest
+    ink at 255; for a coloured one, coloured.
 
     Returns:
         uint8 (C, H, W), and the description.
@@ -70,9 +71,13 @@ def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     if spec.in_channels == 1:
         border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
         background = float(np.median(border))
-        if background - low > high - background:
-            pixels = 255 - pixels
+        strongest = high if high - background >= background - low else low
+        if strongest < background:
             done.append("dark on light, inverted")
+        if (background, strongest) not in ((0, 255), (255, 0)):
+            done.append(f"levels {background:.0f} to {strongest} stretched")
+        ink = (pixels - background) / (strongest - background)
+        pixels = (255 * ink).clip(0, 255).round().astype(np.uint8)
     return torch.from_numpy(pixels.copy()).movedim(-1, 0), ", ".join(done)
 
 
