@@ -64,13 +64,16 @@ class ContextNet(nn.Module):
         super().__init__()
         if channels is None:
             channels = num_classes
-        if front_end is not None:
-            _check_front_end(channels, num_classes, dense)
         module = ContextModule(channels, dilations, widths, backprop=backprop, **context)
         self.stem: nn.Module
         self.head: nn.Module
         if front_end is not None:
-            self.stem = front_end(in_channels=in_channels, num_classes=num_classes)
+            if channels != num_classes:
+                raise ValueError(
+                    f"channels={channels}: behind a front end the maps are those of the "
+                    f"{num_classes} classes; say model.channels=null"
+                )
+            self.stem = _make(front_end, in_channels, image_size, num_classes, dense)
         elif in_channels == channels:
             self.stem = nn.Identity()
         else:
@@ -78,7 +81,6 @@ class ContextNet(nn.Module):
         self.context = module
         if dense:
             _check_dense(hidden, module)
-            _try(self.stem, in_channels, image_size)
             self.head = (
                 nn.Identity() if channels == num_classes else nn.Conv2d(channels, num_classes, 1)
             )
@@ -119,9 +121,7 @@ class FrontEndNet(nn.Module):
         super().__init__()
         if front_end is None:
             raise ValueError("model=front_end needs a front end; choose one: front_end=small")
-        _check_front_end(num_classes, num_classes, dense)
-        self.stem = front_end(in_channels=in_channels, num_classes=num_classes)
-        _try(self.stem, in_channels, image_size)
+        self.stem = _make(front_end, in_channels, image_size, num_classes, dense)
 
     def forward(self, x: Tensor) -> Tensor:
         return enlarged(self.stem(x), x)
@@ -134,23 +134,22 @@ def enlarged(logits: Tensor, x: Tensor) -> Tensor:
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _check_front_end(channels: int, num_classes: int, dense: bool) -> None:
+def _make(
+    front_end: FrontEndMaker,
+    in_channels: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    dense: bool,
+) -> nn.Module:
     if not dense:
         raise ValueError(
             "a front end makes class maps, a class for every pixel, and these data have one for "
             "every image; take dense data (data=digit_scenes), or leave out front_end="
         )
-    if channels != num_classes:
-        raise ValueError(
-            f"channels={channels}: behind a front end the maps are those of the {num_classes} "
-            "classes; say model.channels=null"
-        )
-
-
-def _try(stem: nn.Module, in_channels: int, image_size: tuple[int, int]) -> None:
-    """Refuses, before anything is trained, an image that the stem refuses."""
-    with torch.no_grad():
+    stem = front_end(in_channels=in_channels, num_classes=num_classes)
+    with torch.no_grad():  # an image that it refuses is refused before anything is trained
         stem(torch.zeros(1, in_channels, *image_size))
+    return stem
 
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:

@@ -32,9 +32,14 @@ def predict(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, dict[str, f
         FileNotFoundError: if there is no such run.
         ValueError: if files are not there, no images, or blank; it names them all.
     """
-    network, spec = load_network(run_dir)
+    return _predict_classes(*load_network(run_dir), files)
+
+
+def _predict_classes(
+    network: nn.Module, spec: DataSpec, files: Sequence[Path]
+) -> list[tuple[str, dict[str, float]]]:
     if spec.dense or spec.in_channels != 1:
-        raise ValueError(f"{run_dir} was trained on {spec.name}; this classifies grey images")
+        raise ValueError(f"the run was trained on {spec.name}; this classifies grey images")
     images = _read_all(files, lambda file: read_image(file, spec))
     probabilities = _logits(network, torch.stack([image for image, _ in images])).softmax(1)
     return [
@@ -43,18 +48,14 @@ def predict(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, dict[str, f
     ]
 
 
-def predict_labels(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, Tensor, Tensor]]:
-    """For every file what was done to it, the image (C, H, W), uint8, and its labels (H, W).
-
-    Raises:
-        FileNotFoundError: if there is no such run.
-        ValueError: if files are not there, no images, or blank; it names them all.
-    """
-    network, spec = load_network(run_dir)
+def _predict_labels(
+    network: nn.Module, spec: DataSpec, files: Sequence[Path]
+) -> list[tuple[str, Tensor, Tensor]]:
+    """For every file what was done to it, the image (C, H, W), uint8, and its labels (H, W)."""
     if not spec.dense:
-        raise ValueError(f"{run_dir} was trained on {spec.name}: a class per image, not per pixel")
+        raise ValueError(f"the run was trained on {spec.name}: a class per image, not per pixel")
     if spec.in_channels not in (1, 3):
-        raise ValueError(f"{run_dir} takes {spec.in_channels} channels; image files have 1 or 3")
+        raise ValueError(f"the run takes {spec.in_channels} channels; image files have 1 or 3")
     return [
         (description, image, _logits(network, image[None])[0].argmax(0).to(torch.uint8))
         for image, description in _read_all(files, lambda file: read_scene(file, spec))
@@ -113,21 +114,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        _, spec = load_network(given.run_dir)
+        network, spec = load_network(given.run_dir)
         if spec.dense:
-            _main_labels(given.run_dir, given.files, given.out or Path("predictions"), spec)
+            _main_labels(network, spec, given.files, given.out or Path("predictions"))
         elif given.out is not None:
             raise ValueError(f"--out={given.out}: {given.run_dir} gives no labels of pixels")
         else:
-            _main_classes(given.run_dir, given.files)
+            _main_classes(network, spec, given.files)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 
 
-def _main_labels(run_dir: Path, files: Sequence[Path], out: Path, spec: DataSpec) -> None:
+def _main_labels(network: nn.Module, spec: DataSpec, files: Sequence[Path], out: Path) -> None:
     if len({file.stem for file in files}) < len(files):
         raise ValueError("two of the images have the same name; their labels would be one file")
-    predictions = predict_labels(run_dir, files)
+    predictions = _predict_labels(network, spec, files)
     out.mkdir(parents=True, exist_ok=True)
     for file, (description, image, labels) in zip(files, predictions, strict=True):
         print(f"{file}: {description}")
@@ -138,8 +139,9 @@ def _main_labels(run_dir: Path, files: Sequence[Path], out: Path, spec: DataSpec
             print(f"  {written}")
 
 
-def _main_classes(run_dir: Path, files: Sequence[Path]) -> None:
-    for file, (description, probabilities) in zip(files, predict(run_dir, files), strict=True):
+def _main_classes(network: nn.Module, spec: DataSpec, files: Sequence[Path]) -> None:
+    predictions = _predict_classes(network, spec, files)
+    for file, (description, probabilities) in zip(files, predictions, strict=True):
         print(f"{file}: {description}")
         best = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:SHOWN]
         for name in best:

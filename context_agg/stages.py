@@ -83,7 +83,8 @@ def _differences(
     """Settings of front end and context module that both runs have, and have not alike."""
     for group in ("front_end", "model") if context_kept else ("front_end",):
         ours, theirs = cfg.get(group) or {}, settings.get(group) or {}
-        for name in ours.keys() & theirs.keys() - ONLY_AT_THE_START - {"front_end", "_target_"}:
+        both = (ours.keys() & theirs.keys()) - ONLY_AT_THE_START - {"front_end", "_target_"}
+        for name in sorted(both):
             may_change = name == "lift" and not context_kept
             if ours[name] != theirs[name] and not may_change:
                 yield f"{group}.{name}", ours[name], theirs[name]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from recorded import FIGURES, ROOT, config, read, record
+from steps import batch_of, step
 from tables import write_tables
 from torch import Tensor, nn
 
@@ -185,11 +186,7 @@ def fit(network: nn.Module, data: ImageData, images: int = 20_000) -> None:
     """Trains a classifier on MNIST for a while."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for batch in torch.split(torch.randperm(len(data.train.images))[:images], 64):
-        x, target = data.train.images[batch].float() / 255, data.train.target[batch].long()
-        optimizer.zero_grad()
-        loss: Tensor = F.cross_entropy(network(x), target)
-        torch.autograd.backward(loss)
-        optimizer.step()
+        step(network, nn.CrossEntropyLoss(), optimizer, *batch_of(data.train, batch))
 
 
 def trained_kernel() -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from recorded import FIGURES, ROOT, config, read, record
+from steps import batch_of, step
 from tables import write_tables
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ def measure_signal() -> Iterator[list[str]]:
     yield ["start", "spread of the output", "own 5x5", "gradient"]
     for start in STARTS:
         data, learner = stage_two(start)
-        x, target = data.train.images[:32].float() / 255, data.train.target[:32].long()
+        x, target = batch_of(data.train, slice(32))
         network, context = parts(learner)
         maps = network.stem(x).detach()
         output = context(maps)
@@ -121,17 +122,13 @@ def measure_normalised(epochs: int = 6, seeds: int = 3) -> Iterator[list[str]]:
         order = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
             for batch in torch.split(torch.randperm(len(data.train), generator=order), 16):
-                x, target = data.train.images[batch].float() / 255, data.train.target[batch].long()
-                optimizer.zero_grad()
-                torch.autograd.backward(learner.loss(network(x), target))
-                optimizer.step()
+                step(network, learner.loss, optimizer, *batch_of(data.train, batch))
         network.eval()
         metric = IntersectionOverUnion(len(data.spec.classes))
         with torch.no_grad():
             for first in range(0, len(data.test), 50):
-                part = slice(first, first + 50)
-                logits = network(data.test.images[part].float() / 255)
-                metric.update(logits, data.test.target[part].long())
+                x, target = batch_of(data.test, slice(first, first + 50))
+                metric.update(network(x), target)
         yield ["xavier, batch normalisation", str(seed), f"{float(mean_iou(metric.compute())):.4f}"]
 
 

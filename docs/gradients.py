@@ -14,6 +14,8 @@ import torch
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from recorded import FIGURES, config, read, record
+from steps import batch_of
+from steps import step as train_step
 from tables import write_tables
 from torch import Tensor, nn
 
@@ -97,15 +99,13 @@ def follow(rule: str) -> Iterator[list[str]]:
             module.register_forward_hook(keep)
     order = torch.randperm(len(data.train.images), generator=torch.Generator().manual_seed(0))
     for step, batch in enumerate(torch.split(order, data.batch_size)[:STEPS]):
-        x, target = data.train.images[batch].float() / 255, data.train.target[batch].long()
+        x, target = batch_of(data.train, batch)
         if step % EVERY == 0:
             alignments = network_alignment(network, loss, x, target)
             for name, scale in outputs.items():
                 cosine = alignments[f"{name}.weight"].cosine
                 yield [rule, str(step), name, f"{cosine:.4f}", f"{scale:.4g}"]
-        optimizer.zero_grad()
-        loss(network(x), target).backward()
-        optimizer.step()
+        train_step(network, loss, optimizer, x, target)
 
 
 def measure_collapse() -> Iterator[list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from recorded import config, record
-from torch.nn.functional import cross_entropy
+from steps import batch_of, step
 
 from context_agg.quiet import quiet
 from context_agg.train import build
@@ -30,10 +30,8 @@ def measure() -> Iterator[list[str]]:
         for name, (data, learner) in learners.items():
             start = time.perf_counter()
             for batch in torch.split(torch.arange(BATCHES * data.batch_size), data.batch_size):
-                x, target = data.train.images[batch].float() / 255, data.train.target[batch].long()
-                learner.optimizer.zero_grad()
-                torch.autograd.backward(cross_entropy(learner.network(x), target))
-                learner.optimizer.step()
+                x, target = batch_of(data.train, batch)
+                step(learner.network, learner.loss, learner.optimizer, x, target)
             speeds[name].append(BATCHES * data.batch_size / (time.perf_counter() - start))
     yield ["run", "images/s", "least", "most"]
     for name, (_, *counted) in speeds.items():

@@ -139,11 +139,13 @@ def _check(part: str, data: Images, classes: int, dense: bool) -> None:
     if dense and (blank := (target == VOID).flatten(1).all(1)).any():
         number = int(blank.nonzero()[0])
         raise ValueError(f"{part} image {number} has no pixel with a class; leave it out")
-    seen = torch.unique(target)
-    allowed = {*range(classes), VOID} if dense else set(range(classes))
-    if wrong := sorted(set(seen.tolist()) - allowed):
+    wrong = (target < 0) | (target >= classes)
+    if dense:
+        wrong &= target != VOID
+    if wrong.any():
+        label = target[wrong].min()
         raise ValueError(
-            f"the {part} targets hold the label {wrong[0]}; there are {classes} classes, 0 to "
+            f"the {part} targets hold the label {label}; there are {classes} classes, 0 to "
             f"{classes - 1}" + (f", and {VOID} for pixels that do not count" if dense else "")
         )
 
