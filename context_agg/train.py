@@ -17,6 +17,7 @@ from torch import nn
 
 from context_agg.analysis.curves import save_curves
 from context_agg.analysis.features import write_graph
+from context_agg.callbacks.best_checkpoint import BestCheckpoint
 from context_agg.command_line import CONF, CONFIG_NAME, check_command_line
 from context_agg.data.images import ImageData
 from context_agg.errors import one_message
@@ -82,6 +83,9 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
         start_from(cfg, learner.network, data.spec)
         logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
         callbacks = list(instantiate(cfg.callbacks).values())
+        for callback in callbacks:
+            if isinstance(callback, BestCheckpoint):
+                callback.choose(data.spec)
         trainer = build_trainer(cfg, logger=logger, callbacks=callbacks)
     begin(output_dir, cfg, data.spec)
     logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]

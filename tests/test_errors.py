@@ -58,6 +58,7 @@ MISTAKES = [
     # how it is trained
     (["optimizer.lr=0"], ["optimizer.lr=0 must be a number above 0"]),
     (["optimizer.lr=-1"], ["optimizer.lr=-1 must be a number above 0"]),
+    (["callbacks.best_checkpoint.monitor=val/iou"], ["monitor=val/iou needs dense data"]),
     (["optimizer.lr=nan"], ["optimizer.lr=nan must be"]),
     (["optimizer.lr=fast"], ["optimizer.lr=fast must be"]),
     (["optimizer=sgd", "optimizer.momentum=1.5"], ["optimizer.momentum=1.5 must be"]),
