@@ -33,9 +33,9 @@ from context_agg.analysis.gradients import (
     true_conv,
 )
 from context_agg.command_line import CONF, check_command_line
-from context_agg.context import DilatedConv2d
 from context_agg.errors import one_message
 from context_agg.learner import Learner
+from context_agg.networks.context import DilatedConv2d
 from context_agg.ops import CONV_OPS, ConvOp
 from context_agg.quiet import quiet
 from context_agg.stages import start_from

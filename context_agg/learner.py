@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from context_agg.data.images import VOID, DataSpec
 from context_agg.iou import IntersectionOverUnion, mean_iou
-from context_agg.shortcuts import GradientShortcuts
+from context_agg.networks.shortcuts import GradientShortcuts
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
 """Of an optimizer, over so many steps."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from context_agg.context import ContextModule, DilatedConv2d
 from context_agg.data.images import ImageData
-from context_agg.post import PostContext
+from context_agg.networks.context import ContextModule, DilatedConv2d
+from context_agg.networks.post import PostContext
 
 
 def describe_start(

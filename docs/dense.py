@@ -18,11 +18,11 @@ from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.receptive_field import input_gradient
-from context_agg.context import ContextModule
 from context_agg.data.images import VOID, ImageData
 from context_agg.iou import IntersectionOverUnion, mean_iou
 from context_agg.learner import Learner
-from context_agg.networks import ContextNet
+from context_agg.networks.context import ContextModule
+from context_agg.networks.context_net import ContextNet
 from context_agg.palette import colourise
 from context_agg.quiet import quiet
 from context_agg.stages import start_from

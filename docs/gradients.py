@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from context_agg.analysis.catch import CHECKS, catch_rows
 from context_agg.analysis.curves import COLORS
 from context_agg.analysis.gradients import network_alignment
-from context_agg.context import DilatedConv2d
+from context_agg.networks.context import DilatedConv2d
 from context_agg.quiet import quiet
 from context_agg.train import build
 

@@ -9,8 +9,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.context import ContextModule, receptive_field
-from context_agg.networks import ContextNet, LinearNet
+from context_agg.networks.context import ContextModule, receptive_field
+from context_agg.networks.context_net import ContextNet, LinearNet
 from context_agg.train import build, train
 from tests.config import CONF, compose_config
 from tests.fake_mnist import write_mnist

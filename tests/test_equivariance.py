@@ -11,7 +11,7 @@ from context_agg.analysis.equivariance import (
     plot_shift_errors,
     shift_error,
 )
-from context_agg.context import ContextModule
+from context_agg.networks.context import ContextModule
 
 
 def image(channels: int = 2, side: int = 64) -> torch.Tensor:

@@ -16,8 +16,8 @@ from context_agg.analysis.features import (
     write_graph,
 )
 from context_agg.data.images import DataSpec
-from context_agg.lecture import LectureNet
-from context_agg.networks import ContextNet, LinearNet
+from context_agg.networks.context_net import ContextNet, LinearNet
+from context_agg.networks.lecture import LectureNet
 
 SPEC = DataSpec("digits", 1, (12, 10), tuple("abc"))
 

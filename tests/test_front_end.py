@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from context_agg.front_end import FrontEnd
-from context_agg.networks import ContextNet, FrontEndNet
+from context_agg.networks.context_net import ContextNet, FrontEndNet
+from context_agg.networks.front_ends import FrontEnd
 
 DENSE: dict[str, Any] = {"in_channels": 1, "image_size": (14, 13), "num_classes": 5, "dense": True}
 

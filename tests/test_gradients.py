@@ -28,10 +28,10 @@ from context_agg.analysis.gradients import (
     true_conv,
 )
 from context_agg.callbacks.overfit import NotOverfit
-from context_agg.context import DilatedConv2d
+from context_agg.networks.context import DilatedConv2d
+from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
-from context_agg.shortcuts import GradientShortcuts
 from context_agg.train import build, train
 from tests.config import compose_config
 from tests.operands import CORRECT, operands

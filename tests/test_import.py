@@ -12,5 +12,5 @@ def test_importing_the_package_loads_torch_and_nothing_heavier() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     loaded = set(result.stdout.split())
-    assert {"torch", "context_agg.context", "context_agg.ops.rules"} <= loaded
+    assert {"torch", "context_agg.networks.context", "context_agg.ops.rules"} <= loaded
     assert not loaded & (HEAVY | {"tensorboard"})

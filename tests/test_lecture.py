@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from context_agg.lecture import LectureNet
+from context_agg.networks.lecture import LectureNet
 from context_agg.train import train
 from tests.config import compose_config
 from tests.fake_mnist import write_mnist

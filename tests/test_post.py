@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from context_agg.losses import BinaryCrossEntropyOnSoftmax
-from context_agg.post import Arctan, DraftAdam, PostNet
+from context_agg.networks.post import Arctan, DraftAdam, PostNet
 from context_agg.train import build, train
 from tests.config import compose_config
 from tests.fake_mnist import write_mnist

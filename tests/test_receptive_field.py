@@ -20,7 +20,7 @@ from context_agg.analysis.receptive_field import (
     receptive_fields,
     support,
 )
-from context_agg.context import DILATIONS, ContextModule
+from context_agg.networks.context import DILATIONS, ContextModule
 
 
 def test_the_fields_of_table_1() -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from context_agg.callbacks.gradient_noise import GradientNoise
-from context_agg.context import ContextModule
-from context_agg.post import PostContext
-from context_agg.shortcuts import GradientShortcuts
+from context_agg.networks.context import ContextModule
+from context_agg.networks.post import PostContext
+from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.train import train
 from tests.config import compose_config
 from tests.test_train import scalars

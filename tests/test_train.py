@@ -75,7 +75,7 @@ def test_a_run_directory_holds_what_the_design_promises(
 def test_the_test_result_is_that_of_the_best_checkpoint(tmp_path: Path) -> None:
     """Recomputed by hand, from the file."""
     from context_agg.data.digits import load_digits
-    from context_agg.networks import ContextNet
+    from context_agg.networks.context_net import ContextNet
 
     scores = run(tmp_path, "trainer.max_epochs=3")
     data = load_digits(batch_size=8, shift=1, held_out="validation", seed=0)

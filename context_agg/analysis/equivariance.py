@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from context_agg.analysis.curves import COLORS
-from context_agg.context import ContextModule
+from context_agg.networks.context import ContextModule
 
 Network = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) -> maps of the same height and width."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.analysis.gradients import true_backward
-from context_agg.context import DilatedConv2d
 from context_agg.data.images import DataSpec
+from context_agg.networks.context import DilatedConv2d
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)
 ROW = 6  # boxes of the drawn architecture side by side

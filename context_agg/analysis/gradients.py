@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from context_agg.context import DilatedConv2d
+from context_agg.networks.context import DilatedConv2d
+from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import ConvOp
-from context_agg.shortcuts import GradientShortcuts
 
 
 class Alignment(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from context_agg.analysis.curves import COLORS
-from context_agg.context import ContextModule, DilatedConv2d
+from context_agg.networks.context import ContextModule, DilatedConv2d
 
 Counts = NDArray[np.int64]
 

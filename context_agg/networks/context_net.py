@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from context_agg.context import ContextModule, DilatedConv2d
+from context_agg.networks.context import ContextModule, DilatedConv2d
 
 FrontEndMaker = Callable[..., nn.Module]
 """(in_channels=, num_classes=) -> images (N, in_channels, H, W) to class maps (N, K, h, w)."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from context_agg.context import DilatedConv2d, receptive_field
-from context_agg.shortcuts import GradientShortcuts
+from context_agg.networks.context import DilatedConv2d, receptive_field
+from context_agg.networks.shortcuts import GradientShortcuts
 
 
 class Arctan(nn.Module):

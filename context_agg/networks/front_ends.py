@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from context_agg.context import DilatedConv2d
+from context_agg.networks.context import DilatedConv2d
 
 
 class FrontEnd(nn.Module):

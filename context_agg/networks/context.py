@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import CONV_OPS, get_conv_op
-from context_agg.shortcuts import GradientShortcuts
 
 BASIC_WIDTHS = (1, 1, 1, 1, 1, 1, 1)
 LARGE_WIDTHS = (2, 2, 4, 8, 16, 32, 32)

@@ -1,0 +1,1 @@
+"""Networks: the context module, and what is built around and beside it."""
