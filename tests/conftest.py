@@ -10,6 +10,12 @@ import torch
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """No test's weights depend on which tests have run before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def mnist() -> Path:
     """The folder that holds the real MNIST/raw."""
