@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchvision.utils import draw_segmentation_masks
 
 from context_agg.data.image_files import read_image, read_scene
-from context_agg.data.images import DataSpec
-from context_agg.palette import palette
+from context_agg.data.palette import palette
+from context_agg.data.spec import DataSpec
 from context_agg.trained import load_network
 
 SHOWN = 3  # classes, the most probable first

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 
 SETTINGS = ".hydra/config.yaml"
 DATA_SPEC = "data.json"

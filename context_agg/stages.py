@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 from context_agg.trained import read_settings, read_spec, read_weights
 
 ONLY_AT_THE_START = {"init", "init_std", "backprop"}  # settings that weights do not depend on

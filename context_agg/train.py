@@ -21,12 +21,12 @@ from context_agg.callbacks.best_checkpoint import BestCheckpoint
 from context_agg.command_line import CONF, CONFIG_NAME, check_command_line
 from context_agg.data.images import ImageData
 from context_agg.errors import one_message
-from context_agg.learner import Learner
 from context_agg.quiet import quiet
 from context_agg.run_directory import begin, finished_scores, write_scores
 from context_agg.stages import start_from
 from context_agg.summary import describe_end, describe_start
 from context_agg.trained import read_weights
+from context_agg.training.learner import Learner
 from context_agg.values import check_values
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from context_agg.command_line import CONF
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 from context_agg.run_directory import BEST, DATA_SPEC, SETTINGS, read_json
 
 WEIGHTS = "model.safetensors"  # of an exported run

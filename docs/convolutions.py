@@ -37,7 +37,8 @@ from context_agg.analysis.receptive_field import (
     support,
 )
 from context_agg.analysis.reference import compare_layers, plot_edges, plot_taps
-from context_agg.data.images import DataSpec, ImageData
+from context_agg.data.images import ImageData
+from context_agg.data.spec import DataSpec
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.lecture import LectureNet

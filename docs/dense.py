@@ -18,16 +18,17 @@ from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.receptive_field import input_gradient
-from context_agg.data.images import VOID, ImageData
-from context_agg.iou import IntersectionOverUnion, mean_iou
-from context_agg.learner import Learner
+from context_agg.data.images import ImageData
+from context_agg.data.palette import colourise
+from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
-from context_agg.palette import colourise
 from context_agg.quiet import quiet
 from context_agg.stages import start_from
 from context_agg.train import build
 from context_agg.trained import load_network
+from context_agg.training.learner import Learner
+from context_agg.training.metrics import IntersectionOverUnion, mean_iou
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
 SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from context_agg.averaging import warm_ema
+from context_agg.training.averaging import warm_ema
 
 
 def test_the_average_forgets_the_start_and_then_has_its_decay() -> None:

@@ -14,13 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from context_agg import predict
 from context_agg.data.digit_scenes import make_scenes
 from context_agg.data.digits import digit_sets
-from context_agg.data.images import VOID, ImageData
+from context_agg.data.images import ImageData
+from context_agg.data.palette import colourise, palette
+from context_agg.data.spec import VOID
 from context_agg.evaluate import evaluate
-from context_agg.learner import Learner
-from context_agg.palette import colourise, palette
 from context_agg.report import write_report
 from context_agg.train import main, train
 from context_agg.trained import load_network, read_weights
+from context_agg.training.learner import Learner
 from tests.config import compose_config
 from tests.test_train import scalars
 

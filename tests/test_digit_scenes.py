@@ -9,7 +9,7 @@ from context_agg.data import digit_scenes
 from context_agg.data.batches import Images
 from context_agg.data.digit_scenes import INK, PAPER, load_digit_scenes, make_scenes
 from context_agg.data.digits import digit_sets
-from context_agg.data.images import VOID
+from context_agg.data.spec import VOID
 from tests.fake_mnist import write_mnist
 
 OPTIONS: dict[str, Any] = {

@@ -15,7 +15,7 @@ from context_agg.analysis.features import (
     plot_maps,
     write_graph,
 )
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 from context_agg.networks.context_net import ContextNet, LinearNet
 from context_agg.networks.lecture import LectureNet
 

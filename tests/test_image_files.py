@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from context_agg.data.image_files import read_image
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 
 SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), margin=4)
 

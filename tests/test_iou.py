@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from context_agg.data.images import VOID
-from context_agg.iou import IntersectionOverUnion, mean_iou
+from context_agg.data.spec import VOID
+from context_agg.training.metrics import IntersectionOverUnion, mean_iou
 
 
 def by_definition(predicted: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from context_agg.losses import BinaryCrossEntropyOnSoftmax
-from context_agg.networks.post import Arctan, DraftAdam, PostNet
+from context_agg.networks.post import Arctan, PostNet
 from context_agg.train import build, train
+from context_agg.training.losses import BinaryCrossEntropyOnSoftmax
+from context_agg.training.optimizers import DraftAdam
 from tests.config import compose_config
 from tests.fake_mnist import write_mnist
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 from context_agg.run_directory import begin, finished_scores, forget, write_scores
 
 SETTINGS = {"seed": 0, "backprop": "manual", "trainer": {"max_epochs": 2}, "model": "${seed}"}

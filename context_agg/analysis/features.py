@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.analysis.gradients import true_backward
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 from context_agg.networks.context import DilatedConv2d
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)

@@ -2,7 +2,7 @@
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from context_agg.analysis.alignment import plot_alignment, read_alignment
 from context_agg.analysis.gradients import align, by_layer, network_gradients
-from context_agg.learner import Learner
+from context_agg.training.learner import Learner
 
 COLUMNS = ("step", "layer", "cosine", "norm_ratio", "sign_agreement", "loss_decrease")
 

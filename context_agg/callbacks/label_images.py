@@ -6,8 +6,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchvision.utils import make_grid
 
 from context_agg.data.images import ImageData
-from context_agg.learner import Learner
-from context_agg.palette import colourise
+from context_agg.data.palette import colourise
+from context_agg.training.learner import Learner
 
 
 class LabelImages(L.Callback):

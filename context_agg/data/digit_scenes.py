@@ -10,8 +10,9 @@ from torch import Tensor
 
 from context_agg.data.batches import Images
 from context_agg.data.digits import digit_sets
-from context_agg.data.images import VOID, ImageData
+from context_agg.data.images import ImageData
 from context_agg.data.mnist import mnist_sets
+from context_agg.data.spec import VOID
 
 INK, PAPER = 128, 32  # brightness of a digit's pixels, of the background's; between them is void
 PLACES = 50  # tried for a digit; where all touch another digit, it is left out

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from context_agg.data.images import DataSpec
+from context_agg.data.spec import DataSpec
 
 Grey = npt.NDArray[np.float64]
 LEAST_CONTRAST = 16  # of 256 grey levels; below, there is nothing to see

@@ -11,9 +11,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from context_agg.data.images import VOID, DataSpec
-from context_agg.iou import IntersectionOverUnion, mean_iou
+from context_agg.data.spec import VOID, DataSpec
 from context_agg.networks.shortcuts import GradientShortcuts
+from context_agg.training.metrics import IntersectionOverUnion, mean_iou
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
 """Of an optimizer, over so many steps."""

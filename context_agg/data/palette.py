@@ -6,7 +6,7 @@ import torch
 from matplotlib.colors import hsv_to_rgb
 from torch import Tensor
 
-from context_agg.data.images import VOID
+from context_agg.data.spec import VOID
 
 
 def palette(num_classes: int) -> Tensor:

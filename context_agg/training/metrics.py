@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from context_agg.data.images import VOID
+from context_agg.data.spec import VOID
 
 
 class IntersectionOverUnion(MulticlassConfusionMatrix):
