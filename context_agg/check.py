@@ -32,15 +32,16 @@ from context_agg.analysis.gradients import (
     network_alignment,
     true_conv,
 )
-from context_agg.command_line import CONF, check_command_line
-from context_agg.errors import one_message
+from context_agg.cli.compose import CONF
+from context_agg.cli.errors import one_message
+from context_agg.cli.keys import check_command_line
+from context_agg.cli.quiet import quiet
+from context_agg.cli.values import check_values
 from context_agg.networks.context import DilatedConv2d
 from context_agg.ops import CONV_OPS, ConvOp
-from context_agg.quiet import quiet
 from context_agg.stages import start_from
 from context_agg.train import build, build_trainer
 from context_agg.training.learner import Learner
-from context_agg.values import check_values
 
 EXACT = 1e-9  # largest difference in float64, in units of the largest true entry
 ROUGH = 1e-2  # and in float32: a GPU may round its factors to TF32

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from context_agg.errors import UserError, one_message
-from context_agg.quiet import quiet
+from context_agg.cli.errors import UserError, one_message
+from context_agg.cli.quiet import quiet
+from context_agg.cli.values import check_values
 from context_agg.run_directory import METRICS, read_json
 from context_agg.train import build, build_trainer
 from context_agg.trained import load_weights, read_settings, read_weights
-from context_agg.values import check_values
 
 
 def evaluate(run_dir: Path) -> dict[str, float]:

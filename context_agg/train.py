@@ -18,16 +18,17 @@ from torch import nn
 from context_agg.analysis.curves import save_curves
 from context_agg.analysis.features import write_graph
 from context_agg.callbacks.best_checkpoint import BestCheckpoint
-from context_agg.command_line import CONF, CONFIG_NAME, check_command_line
+from context_agg.cli.compose import CONF, CONFIG_NAME
+from context_agg.cli.errors import one_message
+from context_agg.cli.keys import check_command_line
+from context_agg.cli.quiet import quiet
+from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
-from context_agg.errors import one_message
-from context_agg.quiet import quiet
 from context_agg.run_directory import begin, finished_scores, write_scores
 from context_agg.stages import start_from
 from context_agg.summary import describe_end, describe_start
 from context_agg.trained import read_weights
 from context_agg.training.learner import Learner
-from context_agg.values import check_values
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:

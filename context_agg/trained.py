@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from context_agg.command_line import CONF
+from context_agg.cli.compose import CONF
 from context_agg.data.spec import DataSpec
 from context_agg.run_directory import BEST, DATA_SPEC, SETTINGS, read_json
 

@@ -37,12 +37,12 @@ from context_agg.analysis.receptive_field import (
     support,
 )
 from context_agg.analysis.reference import compare_layers, plot_edges, plot_taps
+from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.lecture import LectureNet
-from context_agg.quiet import quiet
 from context_agg.trained import load_network
 
 TRAINED = ROOT / "models" / "basic_mnist"  # from the identity, with manual, 3 epochs

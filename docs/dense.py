@@ -18,12 +18,12 @@ from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.receptive_field import input_gradient
+from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData
 from context_agg.data.palette import colourise
 from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
-from context_agg.quiet import quiet
 from context_agg.stages import start_from
 from context_agg.train import build
 from context_agg.trained import load_network

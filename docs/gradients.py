@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from context_agg.analysis.catch import CHECKS, catch_rows
 from context_agg.analysis.curves import COLORS
 from context_agg.analysis.gradients import network_alignment
+from context_agg.cli.quiet import quiet
 from context_agg.networks.context import DilatedConv2d
-from context_agg.quiet import quiet
 from context_agg.train import build
 
 STARTS = {  # by name, what is put beside the true gradient

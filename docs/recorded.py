@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from context_agg.command_line import CONF
+from context_agg.cli.compose import CONF
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -8,7 +8,7 @@ import pytest
 
 from context_agg.analysis.catch import CHECKS, catch_rows, overfit_steps
 from context_agg.check import check, main, user_op
-from context_agg.errors import UserError
+from context_agg.cli.errors import UserError
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from tests.config import compose_check

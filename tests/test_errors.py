@@ -211,6 +211,6 @@ def test_the_same_as_a_process(argument: str, part: str, tmp_path: Path) -> None
     ],
 )
 def test_what_is_right_is_not_refused(arguments: list[str]) -> None:
-    from context_agg.command_line import check_command_line
+    from context_agg.cli.keys import check_command_line
 
     check_command_line(arguments)

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 
-from context_agg.errors import UserError
+from context_agg.cli.errors import UserError
 from context_agg.train import build_trainer, train
 from tests.config import compose_config
 

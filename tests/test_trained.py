@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from context_agg import evaluate, export, predict
+from context_agg.cli.errors import UserError
+from context_agg.cli.values import check_values
 from context_agg.data.digits import load_digits
-from context_agg.errors import UserError
 from context_agg.train import train
 from context_agg.trained import load_network, read_settings
-from context_agg.values import check_values
 from tests.config import compose_config
 from tests.test_train import run
 

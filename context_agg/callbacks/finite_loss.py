@@ -4,7 +4,7 @@ import math
 
 import lightning as L
 
-from context_agg.errors import UserError
+from context_agg.cli.errors import UserError
 
 
 class FiniteLoss(L.Callback):

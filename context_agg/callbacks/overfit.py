@@ -2,9 +2,9 @@
 
 import lightning as L
 
+from context_agg.cli.errors import UserError
 from context_agg.data.batches import ImageDataset
 from context_agg.data.images import ImageData
-from context_agg.errors import UserError
 
 
 class NotOverfit(UserError):

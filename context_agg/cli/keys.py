@@ -15,10 +15,9 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.values import check_values
+from context_agg.cli.compose import CONF, CONFIG_NAME
+from context_agg.cli.values import check_values
 
-CONF = Path(__file__).parents[1] / "conf"
-CONFIG_NAME = "train"
 ALL_KEYS = "`python -m context_agg.train --cfg job` prints all keys"
 SET_BY_TRAIN = ("params", "logger", "enable_progress_bar")  # constructor arguments
 
@@ -110,7 +109,7 @@ def _check_added(key: str, configs: Sequence[DictConfig], known: set[str]) -> No
     for cfg in configs:
         target = OmegaConf.select(cfg, f"{group}._target_") if group else None
         # what our own functions take stands in conf/ already
-        if target and not target.startswith(__package__):
+        if target and not target.startswith("context_agg."):
             taken = inspect.signature(get_object(target)).parameters
             if name in taken and name not in SET_BY_TRAIN:
                 return

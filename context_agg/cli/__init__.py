@@ -1,0 +1,1 @@
+"""What the commands share: composing a configuration, refusing a mistake, quiet libraries."""
