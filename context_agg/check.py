@@ -19,12 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from context_agg.analysis.catch import CHECKS, catch_rows
-from context_agg.analysis.gradcheck import (
-    difference_errors,
-    gradcheck_failures,
-    gradcheck_operands,
-)
-from context_agg.analysis.gradients import (
+from context_agg.cli.compose import CONF
+from context_agg.cli.errors import one_message
+from context_agg.cli.keys import check_command_line
+from context_agg.cli.quiet import quiet
+from context_agg.cli.values import check_values
+from context_agg.gradients.agreement import (
     LayerCase,
     align,
     layer_cases,
@@ -32,11 +32,11 @@ from context_agg.analysis.gradients import (
     network_alignment,
     true_conv,
 )
-from context_agg.cli.compose import CONF
-from context_agg.cli.errors import one_message
-from context_agg.cli.keys import check_command_line
-from context_agg.cli.quiet import quiet
-from context_agg.cli.values import check_values
+from context_agg.gradients.finite_differences import (
+    difference_errors,
+    gradcheck_failures,
+    gradcheck_operands,
+)
 from context_agg.networks.context import DilatedConv2d
 from context_agg.ops import CONV_OPS, ConvOp
 from context_agg.stages import start_from

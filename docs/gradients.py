@@ -20,9 +20,9 @@ from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.catch import CHECKS, catch_rows
-from context_agg.analysis.curves import COLORS
-from context_agg.analysis.gradients import network_alignment
+from context_agg.analysis.colours import COLORS
 from context_agg.cli.quiet import quiet
+from context_agg.gradients.agreement import network_alignment
 from context_agg.networks.context import DilatedConv2d
 from context_agg.train import build
 

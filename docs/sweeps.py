@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from recorded import FIGURES, RESULTS, ROOT, Curves, read_curves
 from tables import write_tables
 
-from context_agg.analysis.curves import COLORS, LINES, plot_bands
+from context_agg.analysis.colours import COLORS, LINES
+from context_agg.analysis.curves import plot_bands
 from context_agg.export import export
 from context_agg.report import Row, write_csv, write_report
 

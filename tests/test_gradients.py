@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from context_agg.analysis.alignment import plot_alignment, read_alignment
-from context_agg.analysis.gradcheck import (
-    difference_errors,
-    gradcheck_failures,
-    gradcheck_operands,
-)
-from context_agg.analysis.gradients import (
+from context_agg.callbacks.overfit import NotOverfit
+from context_agg.gradients.agreement import (
     align,
     by_layer,
     layer_cases,
@@ -27,7 +22,12 @@ from context_agg.analysis.gradients import (
     network_alignment,
     true_conv,
 )
-from context_agg.callbacks.overfit import NotOverfit
+from context_agg.gradients.alignment import plot_alignment, read_alignment
+from context_agg.gradients.finite_differences import (
+    difference_errors,
+    gradcheck_failures,
+    gradcheck_operands,
+)
 from context_agg.networks.context import DilatedConv2d
 from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import CONV_OPS

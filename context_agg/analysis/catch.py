@@ -6,9 +6,9 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.analysis.gradcheck import gradcheck_failures, gradcheck_operands
-from context_agg.analysis.gradients import network_alignment
 from context_agg.callbacks.overfit import NotOverfit, OverfitOneBatch
+from context_agg.gradients.agreement import network_alignment
+from context_agg.gradients.finite_differences import gradcheck_failures, gradcheck_operands
 from context_agg.ops import CONV_OPS
 from context_agg.train import build, build_trainer
 

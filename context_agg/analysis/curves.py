@@ -6,10 +6,10 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from context_agg.analysis.colours import COLORS, LINES
+
 SCALARS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 IOU = "val/iou"  # of dense data too
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-LINES = ("-", "--", ":", "-.")
 
 
 def read_curves(run_dir: Path) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from context_agg.analysis.curves import COLORS
+from context_agg.analysis.colours import COLORS
 from context_agg.networks.context import ContextModule
 
 Network = Callable[[Tensor], Tensor]

@@ -11,8 +11,8 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from context_agg.analysis.gradients import true_backward
 from context_agg.data.spec import DataSpec
+from context_agg.gradients.agreement import true_backward
 from context_agg.networks.context import DilatedConv2d
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from context_agg.analysis.curves import COLORS
+from context_agg.analysis.colours import COLORS
 
 Array = NDArray[np.float64]
 

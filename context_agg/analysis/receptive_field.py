@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from context_agg.analysis.curves import COLORS
+from context_agg.analysis.colours import COLORS
 from context_agg.networks.context import ContextModule, DilatedConv2d
 
 Counts = NDArray[np.int64]

@@ -8,8 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from context_agg.analysis.alignment import plot_alignment, read_alignment
-from context_agg.analysis.gradients import align, by_layer, network_gradients
+from context_agg.gradients.agreement import align, by_layer, network_gradients
+from context_agg.gradients.alignment import plot_alignment, read_alignment
 from context_agg.training.learner import Learner
 
 COLUMNS = ("step", "layer", "cosine", "norm_ratio", "sign_agreement", "loss_decrease")
@@ -19,7 +19,7 @@ class GradientAlignment(L.Callback):
     """Measures, every so many steps, on the batches of that step and at the weights before it.
 
     Logs to TensorBoard, by layer (weight and bias as one vector), `cosine/...`, `norm_ratio/...`
-    and `sign_agreement/...`, see `analysis.gradients.Alignment`, and `loss_decrease`, by how much
+    and `sign_agreement/...`, see `gradients.agreement.Alignment`, and `loss_decrease`, by how much
     the step brings the loss of its own batches down. The same go into gradients.csv in the run's
     directory, and at the end into gradients.png. Training itself is not touched.
 

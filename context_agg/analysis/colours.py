@@ -1,0 +1,6 @@
+"""Colours and lines of the figures."""
+
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+"""The palette of Okabe and Ito, which the colour-blind can tell apart."""
+
+LINES = ("-", "--", ":", "-.")
