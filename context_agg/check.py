@@ -18,7 +18,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from context_agg.analysis.catch import CHECKS, catch_rows
 from context_agg.cli.compose import CONF
 from context_agg.cli.errors import one_message
 from context_agg.cli.keys import check_command_line
@@ -39,8 +38,9 @@ from context_agg.gradients.finite_differences import (
 )
 from context_agg.networks.context import DilatedConv2d
 from context_agg.ops import CONV_OPS, ConvOp
-from context_agg.stages import start_from
-from context_agg.train import build, build_trainer
+from context_agg.runs.build import build, build_trainer
+from context_agg.runs.catch import CHECKS, catch_rows
+from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 
 EXACT = 1e-9  # largest difference in float64, in units of the largest true entry

@@ -12,9 +12,9 @@ from pathlib import Path
 from context_agg.cli.errors import UserError, one_message
 from context_agg.cli.quiet import quiet
 from context_agg.cli.values import check_values
-from context_agg.run_directory import METRICS, read_json
-from context_agg.train import build, build_trainer
-from context_agg.trained import load_weights, read_settings, read_weights
+from context_agg.runs.build import build, build_trainer
+from context_agg.runs.directory import METRICS, read_json
+from context_agg.runs.load import load_weights, read_settings, read_weights
 
 
 def evaluate(run_dir: Path) -> dict[str, float]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from context_agg.run_directory import DATA_SPEC, METRICS, SETTINGS
-from context_agg.trained import WEIGHTS, read_settings, read_weights
+from context_agg.runs.directory import DATA_SPEC, METRICS, SETTINGS
+from context_agg.runs.load import WEIGHTS, read_settings, read_weights
 
 
 def export(run_dir: Path, out: Path) -> None:

@@ -20,7 +20,7 @@ from torchvision.utils import draw_segmentation_masks
 from context_agg.data.image_files import read_image, read_scene
 from context_agg.data.palette import palette
 from context_agg.data.spec import DataSpec
-from context_agg.trained import load_network
+from context_agg.runs.load import load_network
 
 SHOWN = 3  # classes, the most probable first
 

@@ -1,69 +1,29 @@
 """Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
 
-import copy
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import hydra
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
-from context_agg.analysis.curves import save_curves
-from context_agg.analysis.features import write_graph
 from context_agg.callbacks.best_checkpoint import BestCheckpoint
 from context_agg.cli.compose import CONF, CONFIG_NAME
 from context_agg.cli.errors import one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.values import check_values
-from context_agg.data.images import ImageData
-from context_agg.run_directory import begin, finished_scores, write_scores
-from context_agg.stages import start_from
-from context_agg.summary import describe_end, describe_start
-from context_agg.trained import read_weights
-from context_agg.training.learner import Learner
-
-
-def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
-    """Data and learner of one configuration."""
-    cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in what it is given
-    data: ImageData = instantiate(cfg.data)
-    network = instantiate(cfg.model, **data.spec.shapes)
-    for part in cfg.frozen:
-        _part(network, part).requires_grad_(False)
-    if cfg.compile:
-        network.compile()
-    optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
-    loss, schedule = instantiate(cfg.loss), instantiate(cfg.get("schedule"))
-    return data, Learner(network, optimizer, data.spec, loss, schedule)
-
-
-def _part(network: nn.Module, name: str) -> nn.Module:
-    try:
-        return network.get_submodule(name)
-    except AttributeError:
-        parts = ", ".join(part for part, _ in network.named_modules() if part)
-        raise ValueError(f"frozen={name}: the network has no such part, but {parts}") from None
-
-
-def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
-    """The trainer, on CUDA or the CPU.
-
-    `auto` never is MPS: its convolutions have had wrong gradients.
-    """
-    accelerator = cfg.trainer.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    options |= {"accelerator": accelerator, "enable_progress_bar": sys.stdout.isatty()}
-    trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
-    return trainer
+from context_agg.runs.build import build, build_trainer
+from context_agg.runs.curves import save_curves
+from context_agg.runs.directory import begin, finished_scores, write_scores
+from context_agg.runs.graph import write_graph
+from context_agg.runs.load import read_weights
+from context_agg.runs.start_from import start_from
+from context_agg.runs.summary import describe_end, describe_start
 
 
 def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:

@@ -43,7 +43,7 @@ from context_agg.data.spec import DataSpec
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.lecture import LectureNet
-from context_agg.trained import load_network
+from context_agg.runs.load import load_network
 
 TRAINED = ROOT / "models" / "basic_mnist"  # from the identity, with manual, 3 epochs
 SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), 4)

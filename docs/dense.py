@@ -24,9 +24,9 @@ from context_agg.data.palette import colourise
 from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
-from context_agg.stages import start_from
-from context_agg.train import build
-from context_agg.trained import load_network
+from context_agg.runs.build import build
+from context_agg.runs.load import load_network
+from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 from context_agg.training.metrics import IntersectionOverUnion, mean_iou
 

@@ -19,12 +19,12 @@ from steps import step as train_step
 from tables import write_tables
 from torch import Tensor, nn
 
-from context_agg.analysis.catch import CHECKS, catch_rows
 from context_agg.analysis.colours import COLORS
 from context_agg.cli.quiet import quiet
 from context_agg.gradients.agreement import network_alignment
 from context_agg.networks.context import DilatedConv2d
-from context_agg.train import build
+from context_agg.runs.build import build
+from context_agg.runs.catch import CHECKS, catch_rows
 
 STARTS = {  # by name, what is put beside the true gradient
     "post, `broken`": ("experiment=post_broken",),

@@ -12,7 +12,7 @@ from recorded import config, record
 from steps import batch_of, step
 
 from context_agg.cli.quiet import quiet
-from context_agg.train import build
+from context_agg.runs.build import build
 
 BATCHES, ROUNDS = 12, 5  # of 128 images; the first round warms up and does not count
 NETWORKS = {

@@ -15,9 +15,9 @@ from recorded import FIGURES, RESULTS, ROOT, Curves, read_curves
 from tables import write_tables
 
 from context_agg.analysis.colours import COLORS, LINES
-from context_agg.analysis.curves import plot_bands
 from context_agg.export import export
-from context_agg.report import Row, write_csv, write_report
+from context_agg.runs.curves import plot_bands
+from context_agg.runs.table import Row, write_csv, write_report
 
 SWEEPS = {  # by name: of each part its name, or none, and the folder that the Makefile's call makes
     "digits": {"": "sweep_backprop_model.init"},

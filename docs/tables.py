@@ -11,7 +11,7 @@ from pathlib import Path
 from recorded import ROOT, read, read_curves
 
 from context_agg.analysis.filters import costs
-from context_agg.report import COLUMNS, as_markdown, summarise
+from context_agg.runs.table import COLUMNS, as_markdown, summarise
 
 DOCUMENTS = (
     ROOT / "README.md",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from context_agg.analysis.catch import CHECKS, catch_rows, overfit_steps
 from context_agg.check import check, main, user_op
 from context_agg.cli.errors import UserError
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
+from context_agg.runs.catch import CHECKS, catch_rows, overfit_steps
 from tests.config import compose_check
 from tests.operands import CORRECT
 
@@ -205,11 +205,11 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
         "unrotated": (0.7, 0.81, 0.6),  # one is not
     }
     monkeypatch.setattr(
-        "context_agg.analysis.catch.overfit_steps",
+        "context_agg.runs.catch.overfit_steps",
         lambda cfg: None if cfg.backprop == "draft" else 20,
     )
     monkeypatch.setattr(
-        "context_agg.analysis.catch.accuracy_after_one_epoch",
+        "context_agg.runs.catch.accuracy_after_one_epoch",
         lambda cfg: accuracies.get(cfg.backprop, accuracies["auto"])[cfg.seed],
     )
     rows = list(catch_rows(compose_check("model.channels=4", "images=8")))
@@ -233,7 +233,7 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_overfitting_tells_too_few_steps_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = compose_check("model.channels=2", "optimizer.lr=1e-9")
-    monkeypatch.setattr("context_agg.analysis.catch.OVERFIT_STEPS", 2)
+    monkeypatch.setattr("context_agg.runs.catch.OVERFIT_STEPS", 2)
     assert overfit_steps(cfg) is None
 
     def fails(*arguments: object) -> None:

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.networks.context import ContextModule, receptive_field
 from context_agg.networks.context_net import ContextNet, LinearNet
-from context_agg.train import build, train
+from context_agg.runs.build import build
+from context_agg.train import train
 from tests.config import CONF, compose_config
 from tests.fake_mnist import write_mnist
 

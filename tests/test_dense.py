@@ -18,9 +18,9 @@ from context_agg.data.images import ImageData
 from context_agg.data.palette import colourise, palette
 from context_agg.data.spec import VOID
 from context_agg.evaluate import evaluate
-from context_agg.report import write_report
+from context_agg.runs.load import load_network, read_weights
+from context_agg.runs.table import write_report
 from context_agg.train import main, train
-from context_agg.trained import load_network, read_weights
 from context_agg.training.learner import Learner
 from tests.config import compose_config
 from tests.test_train import scalars

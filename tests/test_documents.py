@@ -7,7 +7,7 @@ import pytest
 import tables
 
 from context_agg.evaluate import evaluate
-from context_agg.trained import load_network
+from context_agg.runs.load import load_network
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "basic_mnist"

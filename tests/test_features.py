@@ -13,11 +13,11 @@ from context_agg.analysis.features import (
     layer_outputs,
     plot_architecture,
     plot_maps,
-    write_graph,
 )
 from context_agg.data.spec import DataSpec
 from context_agg.networks.context_net import ContextNet, LinearNet
 from context_agg.networks.lecture import LectureNet
+from context_agg.runs.graph import write_graph
 
 SPEC = DataSpec("digits", 1, (12, 10), tuple("abc"))
 

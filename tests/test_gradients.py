@@ -32,7 +32,8 @@ from context_agg.networks.context import DilatedConv2d
 from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
-from context_agg.train import build, train
+from context_agg.runs.build import build
+from context_agg.train import train
 from tests.config import compose_config
 from tests.operands import CORRECT, operands
 from tests.test_train import scalars

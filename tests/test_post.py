@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from context_agg.networks.post import Arctan, PostNet
-from context_agg.train import build, train
+from context_agg.runs.build import build
+from context_agg.train import train
 from context_agg.training.losses import BinaryCrossEntropyOnSoftmax
 from context_agg.training.optimizers import DraftAdam
 from tests.config import compose_config

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from context_agg.analysis.curves import plot_bands, plot_curves, read_curves
-from context_agg.report import find_runs, main, write_report
+from context_agg.report import main
+from context_agg.runs.curves import plot_bands, plot_curves, read_curves
+from context_agg.runs.table import find_runs, write_report
 
 ACCURACY = {"auto": [0.9, 0.95, 0.97], "broken": [0.5]}
 

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.data.spec import DataSpec
-from context_agg.run_directory import begin, finished_scores, forget, write_scores
+from context_agg.runs.directory import begin, finished_scores, forget, write_scores
 
 SETTINGS = {"seed": 0, "backprop": "manual", "trainer": {"max_epochs": 2}, "model": "${seed}"}
 SPEC = DataSpec("digits", 1, (28, 28), tuple("0123456789"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from context_agg.sweep import run_name
+from context_agg.runs.sweep import run_name
 from context_agg.train import main
 from tests.test_train import TINY
 

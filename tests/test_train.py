@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.testing import assert_close
 
 from context_agg.cli.errors import UserError
-from context_agg.train import build_trainer, train
+from context_agg.runs.build import build_trainer
+from context_agg.train import train
 from tests.config import compose_config
 
 TINY = [

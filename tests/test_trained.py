@@ -16,8 +16,8 @@ from context_agg import evaluate, export, predict
 from context_agg.cli.errors import UserError
 from context_agg.cli.values import check_values
 from context_agg.data.digits import load_digits
+from context_agg.runs.load import load_network, read_settings
 from context_agg.train import train
-from context_agg.trained import load_network, read_settings
 from tests.config import compose_config
 from tests.test_train import run
 
@@ -194,7 +194,7 @@ def test_a_directory_that_is_no_run_is_one_message(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("target", ["os.system", "context_agg.run_directory.os.system"])
+@pytest.mark.parametrize("target", ["os.system", "context_agg.runs.directory.os.system"])
 def test_a_run_directory_from_elsewhere_runs_no_code(
     target: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

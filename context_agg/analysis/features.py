@@ -1,18 +1,14 @@
 """What a network is made of, and what its layers make of an image."""
 
-import copy
 import math
-import warnings
 from collections.abc import Mapping
 
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.data.spec import DataSpec
-from context_agg.gradients.agreement import true_backward
 from context_agg.networks.context import DilatedConv2d
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)
@@ -117,12 +113,3 @@ def plot_architecture(network: nn.Module, spec: DataSpec) -> Figure:
 
 def _dilation(module: nn.Module) -> int:
     return int(module.dilation[0]) if isinstance(module, nn.Conv2d) else 0
-
-
-def write_graph(writer: SummaryWriter, network: nn.Module, spec: DataSpec) -> None:
-    """Writes the network as TensorBoard's graph, its hand-written operators as convolutions."""
-    network = copy.deepcopy(network)  # a copy is not compiled, which could not be traced
-    image = torch.zeros(1, spec.in_channels, *spec.image_size).to(next(network.parameters()))
-    with warnings.catch_warnings(), torch.no_grad(), true_backward(network):
-        warnings.simplefilter("ignore")  # of tracing: that shapes are checked once
-        writer.add_graph(network, image)

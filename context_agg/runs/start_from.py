@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.spec import DataSpec
-from context_agg.trained import read_settings, read_spec, read_weights
+from context_agg.runs.load import read_settings, read_spec, read_weights
 
 ONLY_AT_THE_START = {"init", "init_std", "backprop"}  # settings that weights do not depend on
 

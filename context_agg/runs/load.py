@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from context_agg.cli.compose import CONF
 from context_agg.data.spec import DataSpec
-from context_agg.run_directory import BEST, DATA_SPEC, SETTINGS, read_json
+from context_agg.runs.directory import BEST, DATA_SPEC, SETTINGS, read_json
 
 WEIGHTS = "model.safetensors"  # of an exported run
 

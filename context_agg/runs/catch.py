@@ -10,7 +10,7 @@ from context_agg.callbacks.overfit import NotOverfit, OverfitOneBatch
 from context_agg.gradients.agreement import network_alignment
 from context_agg.gradients.finite_differences import gradcheck_failures, gradcheck_operands
 from context_agg.ops import CONV_OPS
-from context_agg.train import build, build_trainer
+from context_agg.runs.build import build, build_trainer
 
 CHECKS = (
     "gradcheck, dilation 1",

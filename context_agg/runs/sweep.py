@@ -18,8 +18,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.report import FILES, write_report
-from context_agg.run_directory import LOG, METRICS, forget
+from context_agg.runs.directory import LOG, METRICS, forget
+from context_agg.runs.table import FILES, write_report
 
 FAILURES = "failures.txt"  # a line per failed run: all jobs append to it, the end reads it
 

@@ -1,0 +1,1 @@
+"""A run: built, trained, in its directory, read again, compared with others."""
