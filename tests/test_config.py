@@ -62,7 +62,7 @@ def test_every_trainer_builds(trainer: str) -> None:
     assert isinstance(built, L.Trainer)
 
 
-STAGES = {"scenes_context", "scenes_joint"}  # begin with a run: tests/test_dense.py
+STAGES = {"scenes_context", "scenes_joint"}  # begin with a run: tests/runs/test_dense.py
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from context_agg.runs.sweep import run_name
 from context_agg.train import main
-from tests.test_train import TINY
+from tests.tiny_run import TINY
 
 SWEEP = [*TINY, "trainer.max_epochs=1", "hydra.sweep.dir=here"]
 

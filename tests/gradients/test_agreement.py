@@ -36,7 +36,7 @@ from context_agg.runs.build import build
 from context_agg.train import train
 from tests.config import compose_config
 from tests.operands import CORRECT, operands
-from tests.test_train import scalars
+from tests.tiny_run import scalars
 
 Array = NDArray[np.float64]
 CPU = torch.device("cpu")

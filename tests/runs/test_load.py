@@ -19,9 +19,9 @@ from context_agg.data.digits import load_digits
 from context_agg.runs.load import load_network, read_settings
 from context_agg.train import train
 from tests.config import compose_config
-from tests.test_train import run
+from tests.tiny_run import run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = {"batch_size": 8, "shift": 0, "held_out": "validation", "seed": 0}
 
 

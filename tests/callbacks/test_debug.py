@@ -8,7 +8,7 @@ import pytest
 from context_agg.callbacks.overfit import NotOverfit
 from context_agg.train import train
 from tests.config import compose_config
-from tests.test_train import scalars
+from tests.tiny_run import scalars
 
 
 def test_step_takes_one_step_of_everything(tmp_path: Path) -> None:

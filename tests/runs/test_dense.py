@@ -23,7 +23,7 @@ from context_agg.runs.table import write_report
 from context_agg.train import main, train
 from context_agg.training.learner import Learner
 from tests.config import compose_config
-from tests.test_train import scalars
+from tests.tiny_run import scalars
 
 TINY = [
     "data.size=32",
@@ -222,7 +222,7 @@ def test_a_mistake_is_one_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     tiny = TINY if "FOLDER" in str(overrides) else []
     named = [line.replace("FOLDER", str(stages)) for line in overrides]
     named = [line.replace("models/", f"{root}/models/") for line in named]

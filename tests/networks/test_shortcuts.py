@@ -13,7 +13,7 @@ from context_agg.networks.post import PostContext
 from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.train import train
 from tests.config import compose_config
-from tests.test_train import scalars
+from tests.tiny_run import scalars
 
 
 class Scale(nn.Module):
