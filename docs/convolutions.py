@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from recorded import FIGURES, ROOT, config, read, record
+from recorded import FIGURES, ROOT, read, record
 from steps import batch_of, step
 from tables import write_tables
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ from context_agg.analysis.receptive_field import (
     support,
 )
 from context_agg.analysis.reference import compare_layers, plot_edges, plot_taps
+from context_agg.cli.compose import compose_config
 from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
@@ -52,7 +53,7 @@ SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), 4)
 def untrained(init: str, seed: int = 0) -> ContextNet:
     """The network of models/basic_mnist as it starts."""
     torch.manual_seed(seed)
-    network: ContextNet = instantiate(config(f"model.init={init}").model, **SPEC.shapes)
+    network: ContextNet = instantiate(compose_config(f"model.init={init}").model, **SPEC.shapes)
     return network
 
 
@@ -65,7 +66,7 @@ def trained() -> ContextNet:
 
 def mnist() -> ImageData:
     """MNIST."""
-    data: ImageData = instantiate(config("data=mnist").data)
+    data: ImageData = instantiate(compose_config("data=mnist").data)
     return data
 
 
@@ -86,7 +87,7 @@ def context_views(network: ContextNet, x: Tensor) -> list[Tensor]:
     """How much the middle output of every layer of the context module depends on its input."""
     layers = network.context.convolutions
     with torch.no_grad():
-        x = network.stem(x)
+        x = network.front_end(x)
     return [
         input_gradient(nn.Sequential(*layers[:depth]), x, torch.Generator().manual_seed(0))
         for depth in range(1, len(layers) + 1)

@@ -12,12 +12,13 @@ import lightning as L
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from recorded import FIGURES, ROOT, config, read, record
+from recorded import FIGURES, ROOT, read, record
 from steps import batch_of, step
 from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.receptive_field import input_gradient
+from context_agg.cli.compose import compose_config
 from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData
 from context_agg.data.palette import colourise
@@ -41,7 +42,7 @@ def stage_two(start: str, seed: int = 0) -> tuple[ImageData, Learner]:
     """Data and learner of experiment=scenes_context as they begin."""
     init, _, lifted = start.partition(", ")
     lift = f"front_end.lift={LIFT if lifted else 0}"
-    cfg = config("experiment=scenes_context", f"model.init={init}", lift, f"seed={seed}")
+    cfg = compose_config("experiment=scenes_context", f"model.init={init}", lift, f"seed={seed}")
     cfg.start_from = str(FRONT_END)
     L.seed_everything(seed, verbose=False)
     data, learner = build(cfg)
@@ -68,7 +69,7 @@ def measure_signal() -> Iterator[list[str]]:
         data, learner = stage_two(start)
         x, target = batch_of(data.train, slice(32))
         network, context = parts(learner)
-        maps = network.stem(x).detach()
+        maps = network.front_end(x).detach()
         output = context(maps)
         weights = [conv.weight for conv in context.convolutions]
         gradients = torch.autograd.grad(learner.loss(output, target), weights)
@@ -135,7 +136,7 @@ def measure_normalised(epochs: int = 6, seeds: int = 3) -> Iterator[list[str]]:
 
 def plot_scenes(scenes: int = 3) -> Figure:
     """Test scenes, their labels, and what three trained networks answer."""
-    cfg = config("experiment=scenes_front_end")
+    cfg = compose_config("experiment=scenes_front_end")
     data, _ = build(cfg)
     images, truth = data.test.images[:scenes], data.test.target[:scenes]
     classes = len(data.spec.classes)
@@ -160,7 +161,7 @@ def main() -> None:
     record("scenes_signal", measure_signal)
     record("scenes_cut", measure_cut)
     record("scenes_normalised", measure_normalised)
-    data, _ = build(config("experiment=scenes_front_end"))
+    data, _ = build(compose_config("experiment=scenes_front_end"))
     Image.fromarray(data.test.images[0, 0].numpy()).save(FIGURES / "scene.png")
     plot_scenes().savefig(FIGURES / "scenes_labels.png", dpi=100)
     write_tables()

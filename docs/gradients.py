@@ -13,13 +13,14 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from recorded import FIGURES, config, read, record
+from recorded import FIGURES, read, record
 from steps import batch_of
 from steps import step as train_step
 from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.colours import COLORS
+from context_agg.cli.compose import compose_config
 from context_agg.cli.quiet import quiet
 from context_agg.gradients.agreement import network_alignment
 from context_agg.networks.context import DilatedConv2d
@@ -48,7 +49,7 @@ IMAGES = 100
 
 def start_cosines(*overrides: str) -> list[float]:
     """Per convolution of the context module, the median cosine of its weight gradient."""
-    cfg = config(*overrides)
+    cfg = compose_config(*overrides)
     data, loss = instantiate(cfg.data), instantiate(cfg.loss)
     x, target = data.test.images[:IMAGES].double() / 255, data.test.target[:IMAGES].long()
     cosines = []
@@ -76,7 +77,7 @@ def measure_starts() -> Iterator[list[str]]:
 def measure_catch() -> Iterator[list[str]]:
     """The table of `python -m context_agg.check backprop=all`."""
     yield ["rule", *CHECKS]
-    for row in catch_rows(config(command="check")):
+    for row in catch_rows(compose_config(command="check")):
         yield list(row.values())
 
 
@@ -85,7 +86,7 @@ STEPS, EVERY = 860, 25  # an epoch
 
 def follow(rule: str) -> Iterator[list[str]]:
     """Trains the basic module from the identity: step, layer, cosine, size of the output."""
-    cfg = config("data=mnist", f"backprop={rule}")
+    cfg = compose_config("data=mnist", f"backprop={rule}")
     L.seed_everything(cfg.seed, verbose=False)
     data, learner = build(cfg)
     network, loss, optimizer = learner.network, learner.loss, learner.optimizer

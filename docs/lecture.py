@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 import torch
-from recorded import config, record
+from recorded import record
 from steps import batch_of, step
 
+from context_agg.cli.compose import compose_config
 from context_agg.cli.quiet import quiet
 from context_agg.runs.build import build
 
@@ -24,7 +25,7 @@ NETWORKS = {
 def measure() -> Iterator[list[str]]:
     """Images a second in training, median, least and most of the rounds."""
     torch.set_num_threads(1)
-    learners = {name: build(config(*overrides)) for name, overrides in NETWORKS.items()}
+    learners = {name: build(compose_config(*overrides)) for name, overrides in NETWORKS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in NETWORKS}
     for _ in range(1 + ROUNDS):
         for name, (data, learner) in learners.items():

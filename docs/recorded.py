@@ -4,23 +4,12 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
-
-from context_agg.cli.compose import CONF
-
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 FIGURES = ROOT / "docs" / "figures"
 
 Curves = dict[str, list[float]]
 """By scalar, its values by epoch."""
-
-
-def config(*overrides: str, command: str = "train") -> DictConfig:
-    """A configuration as the command line makes it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(command, list(overrides))
 
 
 def read(name: str) -> list[dict[str, str]]:

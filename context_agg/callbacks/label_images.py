@@ -7,6 +7,8 @@ from torchvision.utils import make_grid
 
 from context_agg.data.images import ImageData
 from context_agg.data.palette import colourise
+from context_agg.data.pixels import network_input
+from context_agg.ops.checks import check_whole
 from context_agg.training.learner import Learner
 
 
@@ -18,6 +20,7 @@ class LabelImages(L.Callback):
     """
 
     def __init__(self, images: int) -> None:
+        check_whole("images", images)
         self.images = images
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -30,12 +33,11 @@ class LabelImages(L.Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageData)
-        images, truth = (
-            part[: self.images] for part in (data.held_out.images, data.held_out.target)
-        )
+        images, truth = data.held_out.images[: self.images], data.held_out.target[: self.images]
         classes = len(pl_module.spec.classes)
         with torch.no_grad():
-            x = images.to(next(pl_module.parameters())) / 255
+            dtype = next(pl_module.parameters()).dtype
+            x = network_input(images.to(pl_module.device), dtype)
             predicted = pl_module(x).argmax(1).cpu()
         shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
         columns = [shown, colourise(truth, classes), colourise(predicted, classes)]

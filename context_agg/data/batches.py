@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from context_agg.data.pixels import network_input
+
 Images = tuple[Tensor, Tensor]
 """uint8 images (N, C, H, W) in 0..255, and targets: classes (N,) or dense labels (N, H, W)."""
 
@@ -30,6 +32,12 @@ class ImageDataset(Dataset[Images]):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def batch(
+        self, index: Tensor | slice, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
+        """Some images as they are, as a network takes them, and their targets as int64."""
+        return network_input(self.images[index], dtype), self.target[index].long()
 
     def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images:
         index, generator = batch

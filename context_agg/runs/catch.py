@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -70,11 +69,9 @@ def _with(cfg: DictConfig, *overrides: str) -> DictConfig:
 
 def lowest_cosine(cfg: DictConfig) -> float:
     """Of all parameters that have a true gradient, on a batch at the start, in float64."""
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, learner = build(cfg)
     learner.double()
-    x = data.train.images[: cfg.images].double() / 255
-    target = data.train.target[: cfg.images].long()
+    x, target = data.train.batch(slice(cfg.images), torch.float64)
     alignments = network_alignment(learner.network, learner.loss, x, target)
     cosines = [alignment.cosine for alignment in alignments.values()]
     return min((cosine for cosine in cosines if cosine == cosine), default=float("nan"))
@@ -83,7 +80,6 @@ def lowest_cosine(cfg: DictConfig) -> float:
 def overfit_steps(cfg: DictConfig) -> int | None:
     """Steps until the loss of one batch is 0.01; None if 200 are not enough."""
     cfg = _with(cfg, f"trainer.max_epochs={OVERFIT_STEPS}", "trainer.limit_val_batches=1")
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, learner = build(cfg)
     options = {"logger": False, "enable_checkpointing": False}
     trainer = build_trainer(cfg, callbacks=[OverfitOneBatch(OVERFIT_LOSS)], **options)
@@ -97,7 +93,6 @@ def overfit_steps(cfg: DictConfig) -> int | None:
 def accuracy_after_one_epoch(cfg: DictConfig) -> float:
     """On the held-out images."""
     cfg = _with(cfg, "trainer.max_epochs=1")
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, learner = build(cfg)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     trainer.fit(learner, data)
