@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from context_agg.check import check, main, user_op
+from context_agg.cli.compose import compose_config
 from context_agg.cli.errors import UserError
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.catch import CHECKS, catch_rows, overfit_steps
-from tests.config import compose_check
 from tests.operands import CORRECT
 
 SMALL = ("model.channels=2", "model.init=normal", "images=4")
@@ -48,10 +48,10 @@ def test_the_exit_code_is_0_only_for_a_right_rule(
 
 
 def test_every_tensor_of_every_layer_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check(compose_check(*SMALL, "backprop=broken"))
+    assert not check(compose_config(*SMALL, "backprop=broken", command="check"))
     out = capsys.readouterr().out
     lines = [line.split() for line in out.splitlines()]
-    for layer in ("stem", *(f"context.layers.{i}" for i in range(8))):
+    for layer in ("front_end", *(f"context.layers.{i}" for i in range(8))):
         tensors = [line[2] for line in lines if line[:1] == [layer]]
         assert tensors == ["y", "grad_x", "grad_weight", "grad_bias"]
     exact = {(line[0], line[2]): line[3] for line in lines if len(line) > 8}
@@ -146,15 +146,15 @@ def test_an_operator_of_ones_own(
 @pytest.mark.usefixtures("_own")
 def test_identity_initialisation_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """A grad_x that is wrong from dilation 4 on, in off-centre taps, with the default model."""
-    assert not check(compose_check("op=own_operator:up_to_2", "images=4"))
+    assert not check(compose_config("op=own_operator:up_to_2", "images=4", command="check"))
     out = capsys.readouterr().out
     assert "WRONG: grad_x at dilation 4, dilation 8, dilation 16" in out
     assert "gradcheck, dilation 2 on 7x7: passed" in out
 
 
-@pytest.mark.parametrize("frozen", ["[stem]", "[context]", "[stem,context]"])
+@pytest.mark.parametrize("frozen", ["[front_end]", "[context]", "[front_end,context]"])
 def test_frozen_parts_are_checked_too(frozen: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(compose_check(*SMALL, f"frozen={frozen}"))
+    assert check(compose_config(*SMALL, f"frozen={frozen}", command="check"))
     assert "context.layers.5        16  grad_weight  yes" in capsys.readouterr().out
 
 
@@ -189,7 +189,7 @@ def test_an_operator_that_is_not_there(path: str, message: str) -> None:
 
 def test_a_model_without_convolutions_is_refused() -> None:
     with pytest.raises(UserError, match="no dilated convolution to check"):
-        check(compose_check("model=linear"))
+        check(compose_config("model=linear", command="check"))
 
 
 def test_several_checks_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
         "context_agg.runs.catch.accuracy_after_one_epoch",
         lambda cfg: accuracies.get(cfg.backprop, accuracies["auto"])[cfg.seed],
     )
-    rows = list(catch_rows(compose_check("model.channels=4", "images=8")))
+    rows = list(catch_rows(compose_config("model.channels=4", "images=8", command="check")))
     caught = {
         row["rule"].strip("`"): [row[check].startswith("**") for check in CHECKS] for row in rows
     }
@@ -232,7 +232,7 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_overfitting_tells_too_few_steps_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = compose_check("model.channels=2", "optimizer.lr=1e-9")
+    cfg = compose_config("model.channels=2", "optimizer.lr=1e-9", command="check")
     monkeypatch.setattr("context_agg.runs.catch.OVERFIT_STEPS", 2)
     assert overfit_steps(cfg) is None
 
@@ -275,7 +275,9 @@ def test_the_table_needs_initialisations(
 
 @pytest.mark.slow
 def test_the_catch_table_trains() -> None:
-    rows = catch_rows(compose_check("model.channels=2", "trainer.limit_train_batches=4"))
+    rows = catch_rows(
+        compose_config("model.channels=2", "trainer.limit_train_batches=4", command="check")
+    )
     first = next(rows)
     assert first[CHECKS[4]].endswith(" steps")
     assert 0 < float(first[CHECKS[5]]) < 1

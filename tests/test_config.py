@@ -9,11 +9,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli.compose import CONF, compose_config
 from context_agg.networks.context import ContextModule, receptive_field
-from context_agg.networks.context_net import ContextNet, LinearNet
+from context_agg.networks.context_net import ContextNet
+from context_agg.networks.heads import LinearNet
 from context_agg.runs.build import build
 from context_agg.train import train
-from tests.config import CONF, compose_config
 from tests.fake_mnist import write_mnist
 
 MODELS, DATA, OPTIMIZERS, TRAINERS, EXPERIMENTS, CALLBACKS = (
@@ -99,7 +100,7 @@ def test_models_are_those_of_the_paper(model: str, dilations: list[int], weights
 @pytest.mark.parametrize("backprop", ["auto", "manual", "manual_taps", "broken"])
 def test_backprop_reaches_every_convolution(backprop: str) -> None:
     net = network(f"backprop={backprop}")
-    assert net.stem.backprop == backprop
+    assert net.front_end.backprop == backprop
     assert {conv.backprop for conv in net.context.convolutions} == {backprop}
 
 
@@ -128,8 +129,8 @@ def test_only_root_scalars_are_interpolated() -> None:
 
 
 def test_the_stem_is_absent_where_the_image_has_c_channels() -> None:
-    assert isinstance(network("model.channels=3", in_channels=3).stem, torch.nn.Identity)
-    assert network("model.channels=4", in_channels=3).stem.out_channels == 4
+    assert isinstance(network("model.channels=3", in_channels=3).front_end, torch.nn.Identity)
+    assert network("model.channels=4", in_channels=3).front_end.out_channels == 4
 
 
 def test_hidden_layers_of_the_head() -> None:

@@ -1,7 +1,7 @@
 """Gradients beside the true ones: of one operator alone, and of a network as it trains."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from context_agg.networks.context import DilatedConv2d
-from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import ConvOp
 
 
 class Alignment(NamedTuple):
-    """How a gradient lies to the true one; NaN where the true one is zero."""
+    """How well a gradient agrees with the true one; NaN where the true one is zero."""
 
     cosine: float
     norm_ratio: float
@@ -110,22 +109,22 @@ def true_conv(
 
 
 @contextmanager
-def true_backward(network: nn.Module) -> Iterator[None]:
-    """Inside, the network's gradients are autograd's: no hand-written rule, no shortcuts."""
-    convs = [m for m in network.modules() if isinstance(m, DilatedConv2d)]
-    shortcuts = [m for m in network.modules() if isinstance(m, GradientShortcuts)]
-    before = [conv.backprop for conv in convs], [shortcut.scale for shortcut in shortcuts]
-    for conv in convs:
-        conv.backprop = "auto"
-    for shortcut in shortcuts:
-        shortcut.scale = 0.0
+def with_backprop(network: nn.Module, backprop: str | ConvOp) -> Iterator[None]:
+    """Inside, every part of the network that has a choice of `backprop` takes this one."""
+    parts = [module for module in network.modules() if hasattr(module, "backprop")]
+    before = [part.backprop for part in parts]
     try:
+        for part in parts:
+            part.backprop = backprop  # type: ignore[assignment]
         yield
     finally:
-        for conv, backprop in zip(convs, before[0], strict=True):
-            conv.backprop = backprop
-        for shortcut, scale in zip(shortcuts, before[1], strict=True):
-            shortcut.scale = scale
+        for part, chosen in zip(parts, before, strict=True):
+            part.backprop = chosen
+
+
+def true_backward(network: nn.Module) -> AbstractContextManager[None]:
+    """Inside, the network's gradients are autograd's: no hand-written rule, no shortcuts."""
+    return with_backprop(network, "auto")
 
 
 def parameter_gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:

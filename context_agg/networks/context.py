@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from context_agg.networks.shortcuts import GradientShortcuts
-from context_agg.ops import CONV_OPS, get_conv_op
+from context_agg.ops import ConvOp, get_conv_op
+from context_agg.ops.checks import check_choice, check_number, check_whole, check_wholes
 
 BASIC_WIDTHS = (1, 1, 1, 1, 1, 1, 1)
 LARGE_WIDTHS = (2, 2, 4, 8, 16, 32, 32)
@@ -37,7 +37,7 @@ class DilatedConv2d(nn.Conv2d):
         dilation: distance between the kernel's taps, in pixels.
         bias: whether the layer has a bias.
         relu: whether a ReLU (the paper's "truncation") follows.
-        backprop: a name in `ops.CONV_OPS`.
+        backprop: a name in `ops.CONV_OPS`, or an operator of that kind.
 
     Shape: (N, C, H, W) -> (N, K, H, W).
 
@@ -54,12 +54,11 @@ class DilatedConv2d(nn.Conv2d):
         *,
         bias: bool = True,
         relu: bool = False,
-        backprop: str = "manual",
+        backprop: str | ConvOp = "manual",
     ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} must be odd and positive (1, 3, 5, ...)")
-        if not _is_count(dilation):
-            raise ValueError(f"dilation={dilation!r} must be a whole number, 1 or more")
+        check_whole("dilation", dilation)
         get_conv_op(backprop)  # refuses an unknown name
         margin = dilation * (kernel_size // 2)
         super().__init__(
@@ -70,7 +69,7 @@ class DilatedConv2d(nn.Conv2d):
         self.backprop = backprop
 
     def forward(self, x: Tensor) -> Tensor:
-        op = CONV_OPS[self.backprop]
+        op = get_conv_op(self.backprop)
         return op(x, self.weight, self.bias, self.dilation[0], self.relu)
 
     def extra_repr(self) -> str:
@@ -125,12 +124,10 @@ class ContextModule(nn.Module):
         init_std: for "normal", the standard deviation of the weights (None: 0.1); for "identity",
             `noise_std` of `identity_init_` (None: 0 at equal widths, where every map has a block
             of its own; else 0.01, that of the released code).
-        shortcut: gradient shortcuts between the 3x3 layers and the last one; needs equal widths
-            and padding "same".
         padding: "same" (zeros around every layer, as the paper's appendix), "once" (zeros around
             the input, as wide as the view, as the paper's VOC network) or "valid" (none: the
             output is smaller than the input by the receptive field less one).
-        backprop: a name in `ops.CONV_OPS`.
+        backprop: a name in `ops.CONV_OPS`, or an operator of that kind.
 
     Shape: (N, C, H, W) -> (N, C, H, W); with padding "valid" (N, C, H - RF + 1, W - RF + 1).
 
@@ -147,17 +144,10 @@ class ContextModule(nn.Module):
         init: str = "identity",
         init_std: float | None = None,
         padding: str = "same",
-        shortcut: GradientShortcuts | None = None,
-        backprop: str = "manual",
+        backprop: str | ConvOp = "manual",
     ) -> None:
         super().__init__()
         _check(channels, dilations, widths, init, init_std, padding)
-        self.shortcut = shortcut or GradientShortcuts()
-        if self.shortcut.scale and (padding != "same" or set(widths) != {1}):
-            raise ValueError(
-                f"shortcut: scale={self.shortcut.scale} adds gradients of one shape, so it needs "
-                f"padding='same' and widths of 1, not {padding!r} and {list(widths)}"
-            )
         maps = [channels, *(width * channels for width in widths)]
         layers = [
             DilatedConv2d(c_in, c_out, 3, dilation, relu=True, backprop=backprop)
@@ -206,11 +196,10 @@ class ContextModule(nn.Module):
         if self.padding == "once":
             margin = self.receptive_field // 2
             x = F.pad(x, (margin, margin, margin, margin))
-        if self.padding == "same":
-            y: Tensor = self.shortcut(x, self.convolutions)
-            return y
         for layer in self.convolutions:
-            x = _crop(layer(x), layer.margin)  # what saw the layer's own zeros
+            x = layer(x)
+            if self.padding != "same":
+                x = _crop(x, layer.margin)  # cuts off what saw the layer's own zeros
         return x
 
     def _initialise(self, init: str, init_std: float | None) -> None:
@@ -234,10 +223,6 @@ def _crop(x: Tensor, margin: int) -> Tensor:
     return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _check(
     channels: int,
     dilations: Sequence[int],
@@ -246,22 +231,17 @@ def _check(
     init_std: float | None,
     padding: str,
 ) -> None:
-    if not _is_count(channels):
-        raise ValueError(f"channels={channels!r} must be a whole number, 1 or more")
+    check_whole("channels", channels)
+    check_wholes("dilations", dilations)
+    check_wholes("widths", widths)
     if len(dilations) != len(widths):
         raise ValueError(
             f"{len(dilations)} dilations {list(dilations)} but {len(widths)} widths "
             f"{list(widths)}; give one of each for every 3x3 layer"
         )
-    for name, values in (("dilations", dilations), ("widths", widths)):
-        if not all(_is_count(value) for value in values):
-            raise ValueError(f"{name}={list(values)} must all be whole numbers, 1 or more")
-    if init not in INITS:
-        raise ValueError(f"unknown init={init!r}; choose one of {', '.join(INITS)}")
+    check_choice("init", init, INITS)
+    check_choice("padding", padding, PADDINGS)
     if init_std is not None:
         if init in ("kaiming", "xavier"):
             raise ValueError(f"init_std={init_std} has no use with init={init!r}; leave it out")
-        if init_std < 0:
-            raise ValueError(f"init_std={init_std} must be 0 or more")
-    if padding not in PADDINGS:
-        raise ValueError(f"unknown padding={padding!r}; choose one of {', '.join(PADDINGS)}")
+        check_number("init_std", init_std, 0)

@@ -1,11 +1,17 @@
-"""Front ends: what finds the class maps that a context module makes better."""
+"""Front ends for dense data: they make the class maps that a context module refines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from context_agg.networks.context import DilatedConv2d
+from context_agg.ops.checks import check_number, check_whole, check_wholes
+
+FrontEndMaker = Callable[..., nn.Module]
+"""(in_channels=, num_classes=) -> images (N, in_channels, H, W) to class maps (N, K, h, w)."""
 
 
 class FrontEnd(nn.Module):
@@ -37,10 +43,11 @@ class FrontEnd(nn.Module):
         backprop: str = "manual",
     ) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths={list(widths)} must name one layer or more, of 1 map or more")
-        if stride < 1:
-            raise ValueError(f"stride={stride} must be 1 or more")
+        check_wholes("widths", widths)
+        if not widths:
+            raise ValueError("widths=[] must name one layer or more")
+        check_whole("stride", stride)
+        check_number("lift", lift)
         layers: list[nn.Module] = [
             DilatedConv2d(c_in, c_out, 3, relu=True, backprop=backprop)
             for c_in, c_out in pairwise([in_channels, *widths])
@@ -58,3 +65,67 @@ class FrontEnd(nn.Module):
             raise ValueError(f"the image is {height}x{width}, too small for stride={self.stride}")
         class_maps: Tensor = self.classifier(self.layers(x))
         return class_maps + self.lift
+
+
+class FrontEndNet(nn.Module):
+    """A front end alone, for dense data: the first stage of a `ContextNet` that has one.
+
+    Args:
+        front_end: makes a front end of in_channels and num_classes.
+        in_channels: channels of the image.
+        image_size: height and width of the image, in pixels; any.
+        num_classes: K.
+        dense: whether every pixel has a class of its own; it must.
+
+    Shape: (N, in_channels, H, W) -> logits (N, K, H, W).
+
+    Raises:
+        ValueError: without a front end, or for data that are not dense.
+    """
+
+    def __init__(
+        self,
+        front_end: FrontEndMaker | None,
+        *,
+        in_channels: int,
+        image_size: tuple[int, int],
+        num_classes: int,
+        dense: bool = False,
+    ) -> None:
+        super().__init__()
+        if front_end is None:
+            raise ValueError("model=front_end needs a front end; choose one: front_end=small")
+        self.front_end = make_front_end(front_end, in_channels, image_size, num_classes, dense)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return enlarged(self.front_end(x), x)
+
+
+def make_front_end(
+    front_end: FrontEndMaker,
+    in_channels: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    dense: bool,
+) -> nn.Module:
+    """A front end for these data; an image that it refuses is refused here, before any training.
+
+    Raises:
+        ValueError: for data that are not dense, or an image that is too small.
+    """
+    if not dense:
+        raise ValueError(
+            "a front end makes class maps, a class for every pixel, and these data have one for "
+            "every image; take dense data (data=digit_scenes), or leave out front_end="
+        )
+    made = front_end(in_channels=in_channels, num_classes=num_classes)
+    with torch.no_grad():
+        made(torch.zeros(1, in_channels, *image_size))
+    return made
+
+
+def enlarged(logits: Tensor, x: Tensor) -> Tensor:
+    """Class maps (N, K, h, w) at the size of the image x, bilinearly; logits (N, K) as they are."""
+    if logits.dim() == 2 or logits.shape[2:] == x.shape[2:]:
+        return logits
+    return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from context_agg.ops.checks import check_choice, check_number
+
 INITS = ("default", "lecture")
 
 
@@ -16,7 +18,7 @@ class LectureNet(nn.Module):
         in_channels: channels of the image.
         image_size: height and width of the image, in pixels; at least 4.
         num_classes: K.
-        dense: whether every pixel has a class of its own; this network has no answer to that.
+        dense: whether every pixel has a class of its own; not supported.
 
     Shape: (N, in_channels, H, W) -> logits (N, K).
 
@@ -37,8 +39,10 @@ class LectureNet(nn.Module):
         super().__init__()
         if dense:
             raise ValueError("model=lecture classifies whole images; take another for dense data")
-        if init not in INITS:
-            raise ValueError(f"unknown init={init!r}; choose one of {', '.join(INITS)}")
+        check_choice("init", init, INITS)
+        check_number("dropout", dropout, 0)
+        if dropout >= 1:
+            raise ValueError(f"dropout={dropout} must be a share from 0 to below 1")
         if min(image_size) < 4:
             raise ValueError(
                 f"the image is {image_size[0]}x{image_size[1]}, too small to pool twice"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from context_agg.networks.context import DilatedConv2d, receptive_field
 from context_agg.networks.shortcuts import GradientShortcuts
+from context_agg.ops.checks import check_choice, check_number, check_wholes
 
 
 class Arctan(nn.Module):
@@ -48,10 +49,10 @@ class PostContext(nn.Module):
         backprop: str = "manual",
     ) -> None:
         super().__init__()
+        check_wholes("dilations", dilations)
         if not dilations:
             raise ValueError("dilations=[] must name one layer or more")
-        if isinstance(init_std, bool) or not isinstance(init_std, int | float) or init_std < 0:
-            raise ValueError(f"init_std={init_std} must be a number, 0 or more")
+        check_number("init_std", init_std, 0)
         self.layers = nn.ModuleList(
             DilatedConv2d(1, 1, 3, dilation, bias=False, relu=True, backprop=backprop)
             for dilation in dilations
@@ -82,7 +83,7 @@ class PostNet(nn.Module):
         in_channels: channels of the image; must be 1.
         image_size: height and width of the image, in pixels.
         num_classes: K.
-        dense: whether every pixel has a class of its own; this network has no answer to that.
+        dense: whether every pixel has a class of its own; not supported.
         shortcut: gradient shortcuts between the convolutions.
         backprop: a name in `ops.CONV_OPS`.
 
@@ -109,10 +110,8 @@ class PostNet(nn.Module):
         super().__init__()
         if dense or in_channels != 1:
             raise ValueError("model=post classifies grey images; take another for other data")
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"unknown activation={activation!r}; choose one of {', '.join(ACTIVATIONS)}"
-            )
+        check_choice("activation", activation, tuple(ACTIVATIONS))
+        check_wholes("hidden", hidden)
         self.context = PostContext(dilations, init_std, shortcut, backprop)
         layers: list[nn.Module] = [nn.Flatten()]
         for features, size in pairwise([math.prod(image_size), *hidden, num_classes]):

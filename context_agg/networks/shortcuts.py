@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from context_agg.ops.checks import check_number, check_whole
+
 
 class GradientShortcuts(nn.Module):
     """Adds gradients of later layers of a stack to those of earlier ones; the forward is unchanged.
@@ -17,18 +19,33 @@ class GradientShortcuts(nn.Module):
         scale: s in the first epoch; 0 for the plain gradient.
         decay: of s, per epoch.
         window: how many gradients are added; null for those of all later layers.
+
+    Attributes:
+        backprop: "shortcuts", or "auto" for the plain gradient, as in a layer.
+
+    Raises:
+        ValueError: for a value out of its range.
     """
 
     def __init__(self, scale: float = 0.0, decay: float = 0.0, window: int | None = 2) -> None:
         super().__init__()
+        check_number("scale", scale)
+        check_number("decay", decay, 0)
+        if window is not None:
+            check_whole("window", window)
         self.scale = scale
         self.decay = decay
         self.window = window
-        self.epoch = 0  # the learner counts
+        self.epoch = 0
+        self.backprop = "shortcuts"
+
+    def set_epoch(self, epoch: int) -> None:
+        """The learner calls this before every epoch."""
+        self.epoch = epoch
 
     def forward(self, x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
         """Runs a stack of layers whose maps all have one shape."""
-        if not self.scale:
+        if not self.scale or self.backprop == "auto":
             for layer in layers:
                 x = layer(x)
             return x

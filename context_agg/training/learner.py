@@ -12,7 +12,6 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from context_agg.data.spec import VOID, DataSpec
-from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.training.metrics import IntersectionOverUnion, mean_iou
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
@@ -65,8 +64,8 @@ class Learner(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         for module in self.network.modules():
-            if isinstance(module, GradientShortcuts):
-                module.epoch = self.current_epoch
+            if callable(set_epoch := getattr(module, "set_epoch", None)):
+                set_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         loss, _ = self._step(batch, "train", self.train_accuracy)

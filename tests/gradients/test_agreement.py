@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from context_agg.callbacks.overfit import NotOverfit
+from context_agg.cli.compose import compose_config
 from context_agg.gradients.agreement import (
     align,
     by_layer,
@@ -34,7 +35,6 @@ from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.build import build
 from context_agg.train import train
-from tests.config import compose_config
 from tests.operands import CORRECT, operands
 from tests.tiny_run import scalars
 
@@ -143,16 +143,16 @@ def test_the_cosines_of_a_right_rule_are_1(backprop: str) -> None:
     cfg = compose_config(f"backprop={backprop}", "model.channels=2", "model.init=kaiming")
     data, learner = build(cfg)
     learner.double()
-    x, target = data.train.images[:4].double() / 255, data.train.target[:4].long()
+    x, target = data.train.batch(slice(4), torch.float64)
     for alignment in network_alignment(learner.network, learner.loss, x, target).values():
         assert alignment == pytest.approx((1, 1, 1), abs=1e-9)
 
 
 def test_shortcuts_are_no_part_of_the_true_gradient() -> None:
-    cfg = compose_config("model.channels=2", "model.init=normal", "model.shortcut.scale=0.8")
+    cfg = compose_config("model=post", "model.shortcut.scale=0.8")
     data, learner = build(cfg)
     learner.double()
-    x, target = data.train.images[:4].double() / 255, data.train.target[:4].long()
+    x, target = data.train.batch(slice(4), torch.float64)
     alignments = network_alignment(learner.network, learner.loss, x, target)
     assert alignments["context.layers.0.weight"].cosine < 0.99
     assert alignments["context.layers.7.weight"].cosine == pytest.approx(1)
@@ -245,7 +245,7 @@ def measured(run_dir: Path) -> list[dict[str, str]]:
 def test_the_callback_records_every_layer(tmp_path: Path) -> None:
     train(compose_config(*SHORT, "backprop=manual"), tmp_path)
     rows = measured(tmp_path)
-    layers = ["stem", *(f"context.layers.{i}" for i in range(8)), "head.1"]
+    layers = ["front_end", *(f"context.layers.{i}" for i in range(8)), "head.1"]
     assert [(int(row["step"]), row["layer"]) for row in rows] == [
         (step, layer) for step in (0, 2, 4, 6) for layer in layers
     ]
@@ -254,7 +254,7 @@ def test_the_callback_records_every_layer(tmp_path: Path) -> None:
         assert float(row["norm_ratio"]) == pytest.approx(1, abs=1e-4)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    for tag in ("cosine/stem", "norm_ratio/head.1", "sign_agreement/context.layers.3"):
+    for tag in ("cosine/front_end", "norm_ratio/head.1", "sign_agreement/context.layers.3"):
         assert [event.step for event in events.Scalars(tag)] == [0, 2, 4, 6]
     assert (tmp_path / "gradients.png").stat().st_size > 10_000
 
@@ -266,7 +266,7 @@ def test_the_recorded_cosines_of_broken_are_those_of_the_first_batch(tmp_path: P
     L.seed_everything(0, workers=True, verbose=False)
     data, learner = build(cfg)
     index, _ = next(iter(data.train_dataloader().sampler))
-    x, target = data.train.images[index].float() / 255, data.train.target[index].long()
+    x, target = data.train.batch(index)
     vectors = []
     for rule in ("broken", "auto"):
         for module in learner.network.modules():
@@ -311,7 +311,9 @@ def test_the_loss_decrease_is_that_of_the_step(tmp_path: Path) -> None:
     with pytest.raises(NotOverfit, match="4 steps"):  # too few to overfit, enough for us
         train(cfg, tmp_path)
     losses = np.array(scalars(tmp_path)["train/loss"])
-    recorded = [float(row["loss_decrease"]) for row in measured(tmp_path) if row["layer"] == "stem"]
+    recorded = [
+        float(row["loss_decrease"]) for row in measured(tmp_path) if row["layer"] == "front_end"
+    ]
     assert recorded[:3] == pytest.approx(losses[:-1] - losses[1:], abs=1e-6)
     assert len(recorded) == 4
 

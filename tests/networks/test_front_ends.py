@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from context_agg.networks.context_net import ContextNet, FrontEndNet
-from context_agg.networks.front_ends import FrontEnd
+from context_agg.networks.context_net import ContextNet
+from context_agg.networks.front_ends import FrontEnd, FrontEndNet
 
 DENSE: dict[str, Any] = {"in_channels": 1, "image_size": (14, 13), "num_classes": 5, "dense": True}
 
@@ -32,7 +32,7 @@ def test_the_identity_passes_the_class_maps_on(stride: int) -> None:
     """Where they are not negative; enlarged to the image, bilinearly."""
     net = ContextNet(None, (1, 2), (1, 1), front_end=small(stride), **DENSE)
     x = torch.rand(2, 1, 14, 13)
-    maps = net.stem(x).relu()
+    maps = net.front_end(x).relu()
     expected = F.interpolate(maps, (14, 13), mode="bilinear", align_corners=False)
     torch.testing.assert_close(net(x), expected if stride > 1 else maps)
     assert isinstance(net.head, torch.nn.Identity)
@@ -57,7 +57,7 @@ def test_a_front_end_alone_has_the_parameters_of_the_whole_networks_stem() -> No
         ContextNet(None, (1, 2), (1, 1), front_end=small(2), **DENSE),
     )
     assert alone(torch.rand(2, 1, 14, 13)).shape == (2, 5, 14, 13)
-    names = {name for name in whole.state_dict() if name.startswith("stem.")}
+    names = {name for name in whole.state_dict() if name.startswith("front_end.")}
     assert names == set(alone.state_dict())
 
 
@@ -72,7 +72,10 @@ def test_without_a_front_end_c_maps_become_classes() -> None:
     [
         (lambda: FrontEnd([], in_channels=1, num_classes=2), "widths=[] must name one layer"),
         (lambda: FrontEnd([0], in_channels=1, num_classes=2), "widths=[0] must"),
-        (lambda: FrontEnd([2], 0, in_channels=1, num_classes=2), "stride=0 must be 1 or more"),
+        (
+            lambda: FrontEnd([2], 0, in_channels=1, num_classes=2),
+            "stride=0 must be a whole number, 1 or more",
+        ),
         (lambda: FrontEndNet(None, **DENSE), "front_end=small"),
         (lambda: FrontEndNet(small(), **{**DENSE, "dense": False}), "take dense data"),
         (

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from context_agg.cli.compose import compose_config
 from context_agg.networks.lecture import LectureNet
 from context_agg.train import train
-from tests.config import compose_config
 from tests.fake_mnist import write_mnist
 
 IMAGE: Any = {"in_channels": 1, "image_size": (28, 28), "num_classes": 10}

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from context_agg.cli.compose import compose_config
 from context_agg.networks.post import Arctan, PostNet
 from context_agg.runs.build import build
 from context_agg.train import train
 from context_agg.training.losses import BinaryCrossEntropyOnSoftmax
 from context_agg.training.optimizers import DraftAdam
-from tests.config import compose_config
 from tests.fake_mnist import write_mnist
 
 IMAGE: Any = {"in_channels": 1, "image_size": (28, 28), "num_classes": 10}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from context_agg.callbacks.gradient_noise import GradientNoise
+from context_agg.cli.compose import compose_config
 from context_agg.networks.context import ContextModule
 from context_agg.networks.post import PostContext
 from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.train import train
-from tests.config import compose_config
 from tests.tiny_run import scalars
 
 
@@ -71,8 +71,8 @@ def test_the_scale_decays_with_the_epochs() -> None:
 
 def module_grads(shortcut: GradientShortcuts | None, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     torch.manual_seed(0)
-    module = ContextModule.basic(4, init="kaiming", shortcut=shortcut).to(x.dtype)
-    y = module(x)
+    module = ContextModule.basic(4, init="kaiming")
+    y = shortcut(x, module.convolutions) if shortcut else module(x)
     y.square().sum().backward()
     return y, [p.grad for p in module.parameters() if p.grad is not None]
 
@@ -149,7 +149,7 @@ def test_the_learner_counts_the_epochs(tmp_path: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(GradientShortcuts, "forward", watched)
     train(
         compose_config(
-            "model.channels=2",
+            "model=post",
             "model.shortcut.scale=0.8",
             "trainer.max_epochs=3",
             "trainer.limit_train_batches=2",
