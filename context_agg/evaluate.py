@@ -4,15 +4,12 @@ Rebuilds data and network from the run's configuration, loads its best checkpoin
 test numbers beside those that the run has recorded.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from context_agg.cli.errors import UserError, one_message
+from context_agg.cli.errors import exit_on_mistake, one_message
+from context_agg.cli.parser import command_parser
 from context_agg.cli.quiet import quiet
-from context_agg.cli.values import check_values
-from context_agg.runs.build import build, build_trainer
 from context_agg.runs.directory import METRICS, read_json
 from context_agg.runs.load import load_weights, read_settings, read_weights
 
@@ -25,7 +22,8 @@ def evaluate(run_dir: Path) -> dict[str, float]:
     """
     with one_message():
         cfg, weights = read_settings(run_dir), read_weights(run_dir)
-        check_values(cfg)
+        from context_agg.runs.build import build, build_trainer  # Lightning takes seconds
+
         data, learner = build(cfg)
         load_weights(learner.network, weights, run_dir)
         trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
@@ -35,20 +33,14 @@ def evaluate(run_dir: Path) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    quiet()
-    parser = argparse.ArgumentParser(
-        prog="python -m context_agg.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("evaluate", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     run_dir = parser.parse_args(arguments).run_dir
-    metrics = run_dir / METRICS
-    try:
+    with exit_on_mistake():
+        metrics = run_dir / METRICS
         recorded = read_json(metrics) if metrics.is_file() else {}
+        quiet()
         scores = evaluate(run_dir)
-    except (UserError, ValueError) as error:
-        sys.exit(str(error))
     for name, value in scores.items():
         note = "the run has recorded none"
         if name in recorded:

@@ -4,14 +4,14 @@ Writes the weights of the best checkpoint as safetensors, the configuration, the
 the scores to the new directory OUT. `evaluate` and `predict` take it like the run's own.
 """
 
-import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
 
+from context_agg.cli.errors import exit_on_mistake
+from context_agg.cli.parser import command_parser
 from context_agg.runs.directory import DATA_SPEC, METRICS, SETTINGS
 from context_agg.runs.load import WEIGHTS, read_settings, read_weights
 
@@ -24,6 +24,8 @@ def export(run_dir: Path, out: Path) -> None:
         FileExistsError: if `out` is there already.
         ValueError: as `read_settings`.
     """
+    if out.exists():
+        raise FileExistsError(f"{out} is there already; delete it or name another")
     read_settings(run_dir)
     if not (run_dir / METRICS).is_file():
         raise FileNotFoundError(f"{run_dir} has not finished: no {METRICS} in it")
@@ -36,20 +38,12 @@ def export(run_dir: Path, out: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m context_agg.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("export", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a finished run")
     parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
     given = parser.parse_args(arguments)
-    try:
+    with exit_on_mistake():
         export(given.run_dir, given.out)
-    except FileExistsError:
-        sys.exit(f"{given.out} is there already; delete it or name another")
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
     print(f"written to {given.out}: {WEIGHTS}, {SETTINGS}, {DATA_SPEC}, {METRICS}")
 
 

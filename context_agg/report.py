@@ -5,23 +5,21 @@ run), curves.csv (a row per run and epoch) and report.png (held-out cost and acc
 DIR, and prints the table.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from context_agg.cli.errors import exit_on_mistake
+from context_agg.cli.parser import command_parser
 from context_agg.runs.table import FILES, write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="context_agg.report", description=__doc__)
+    parser = command_parser("report", __doc__)
     parser.add_argument("folder", metavar="DIR", type=Path, help="holds runs, at any depth")
     folder = parser.parse_args(arguments).folder
-    try:
+    with exit_on_mistake():
         print(write_report(folder), end="")
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
     print(f"written to {folder}: {', '.join(FILES)}")
 
 

@@ -5,25 +5,13 @@ import time
 from pathlib import Path
 
 import hydra
-import lightning as L
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.callbacks.best_checkpoint import BestCheckpoint
-from context_agg.cli.compose import CONF, CONFIG_NAME
+from context_agg.cli.compose import COMMAND, CONF
 from context_agg.cli.errors import one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
-from context_agg.cli.values import check_values
-from context_agg.runs.build import build, build_trainer
-from context_agg.runs.curves import save_curves
-from context_agg.runs.directory import begin, finished_scores, write_scores
-from context_agg.runs.graph import write_graph
-from context_agg.runs.load import read_weights
-from context_agg.runs.start_from import start_from
-from context_agg.runs.summary import describe_end, describe_start
 
 
 def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
@@ -31,50 +19,47 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
 
     Where this very run has finished before, returns its scores; one that was cut off starts anew.
 
+    Args:
+        cfg: the whole configuration.
+        output_dir: the run's directory.
+        model: what to call the model when printing what will be trained.
+
     Raises:
         UserError: for a value that names no run; nothing has been written then.
     """
+    # not at the top: a mistake on the command line is answered before Lightning is imported
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from context_agg.runs import build, curves, directory, load, summary
+    from context_agg.runs.start_from import start_from
+
     with one_message():
-        check_values(cfg)
-        if scores := finished_scores(output_dir, cfg):
+        if scores := directory.finished_scores(output_dir, cfg):
             print(f"finished before: {output_dir}")
             return scores
-        L.seed_everything(cfg.seed, workers=True, verbose=False)
-        data, learner = build(cfg)
+        data, learner = build.build(cfg)
         start_from(cfg, learner.network, data.spec)
+        callbacks = build.build_callbacks(cfg, data.spec)
         logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
-        callbacks = list(instantiate(cfg.callbacks).values())
-        for callback in callbacks:
-            if isinstance(callback, BestCheckpoint):
-                callback.choose(data.spec)
-        trainer = build_trainer(cfg, logger=logger, callbacks=callbacks)
-    begin(output_dir, cfg, data.spec)
+        trainer = build.build_trainer(cfg, logger=logger, callbacks=callbacks)
+    directory.begin(output_dir, cfg, data.spec)
     logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    try:
-        write_graph(logger.experiment, learner.network, data.spec)
-    except RuntimeError as error:  # a network of the user's that cannot be traced
-        print(f"no graph for TensorBoard: {str(error).splitlines()[0]}")
-    print(describe_start(model, learner.network, data, trainer.strategy.root_device, output_dir))
-    if cfg.start_from is not None:
-        print(f"begins     with the weights of {cfg.start_from}")
+    print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
+
     start = time.perf_counter()
     trainer.fit(learner, data)
-    scores = {
-        "epochs": trainer.current_epoch,
-        "seconds": time.perf_counter() - start,
-        "final/accuracy": float(trainer.callback_metrics["val/accuracy"]),
-        "train/images_per_second": float(trainer.callback_metrics["train/images_per_second"]),
-    }
-    learner.network.load_state_dict(read_weights(output_dir))  # the best, and as `evaluate` does
+    scores = summary.fit_scores(trainer, time.perf_counter() - start)
+    learner.network.load_state_dict(load.read_weights(output_dir))  # the best, as evaluate does
     (tests,) = trainer.test(learner, data, verbose=False)
+
     scores |= tests
-    save_curves(output_dir, data.held_out_name)
-    write_scores(output_dir, scores)
-    print(describe_end(scores, output_dir))
+    curves.save_curves(output_dir, data.held_out_name)
+    directory.write_scores(output_dir, scores)
+    print(summary.describe_end(scores, output_dir))
     return scores
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name=COMMAND)
 def run(cfg: DictConfig) -> dict[str, float]:
     """Trains in the run directory that Hydra has made."""
     quiet()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from context_agg.cli.compose import compose_config
 from context_agg.train import train
-from tests.config import compose_config
 from tests.fake_mnist import write_mnist
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from context_agg.cli.compose import compose_config
 from context_agg.cli.errors import UserError
 from context_agg.runs.build import build_trainer
 from context_agg.train import train
-from tests.config import compose_config
 from tests.tiny_run import TINY, run, scalars, weights
 
 EVERY_EPOCH = {"train/loss", "train/accuracy", "val/loss", "val/accuracy"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from context_agg.cli.compose import compose_config
 from context_agg.train import train
-from tests.config import compose_config
 
 TINY = [
     "model.channels=2",

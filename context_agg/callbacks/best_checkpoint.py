@@ -2,30 +2,29 @@
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from context_agg.data.spec import DataSpec
+from context_agg.ops.checks import check_choice
+
+MONITORS = ("val/accuracy", "val/loss", "val/iou")
 
 
 class BestCheckpoint(ModelCheckpoint):
     """Writes checkpoints/best.ckpt after the best epoch so far.
 
     Args:
-        monitor: a scalar of the held-out images; None: what `choose` takes.
+        monitor: a scalar of the held-out images; None: val/accuracy, and val/iou for dense data,
+            where a network that answers "background" everywhere has a good accuracy.
         mode: "max" or "min", which of it is best.
+        dense: whether every pixel of the data has a class of its own.
+
+    Raises:
+        ValueError: for another scalar or mode, or for val/iou of data that are not dense.
     """
 
-    def __init__(self, monitor: str | None = None, mode: str = "max") -> None:
+    def __init__(self, monitor: str | None = None, mode: str = "max", *, dense: bool) -> None:
+        if monitor is not None:
+            check_choice("monitor", monitor, MONITORS)
+        check_choice("mode", mode, ("max", "min"))
+        if monitor == "val/iou" and not dense:
+            raise ValueError("monitor=val/iou needs dense data; take val/accuracy")
+        monitor = monitor or ("val/iou" if dense else "val/accuracy")
         super().__init__(monitor=monitor, mode=mode, filename="best", enable_version_counter=False)
-
-    def choose(self, spec: DataSpec) -> None:
-        """Takes val/accuracy where nothing was said, and val/iou for dense data.
-
-        A network that answers "background" everywhere has a good accuracy.
-
-        Raises:
-            ValueError: for val/iou of data that are not dense.
-        """
-        if self.monitor == "val/iou" and not spec.dense:
-            raise ValueError(
-                "callbacks.best_checkpoint.monitor=val/iou needs dense data; take val/accuracy"
-            )
-        self.monitor = self.monitor or ("val/iou" if spec.dense else "val/accuracy")

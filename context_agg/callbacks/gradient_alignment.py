@@ -10,6 +10,7 @@ from torch import Tensor
 
 from context_agg.gradients.agreement import align, by_layer, network_gradients
 from context_agg.gradients.alignment import plot_alignment, read_alignment
+from context_agg.ops.checks import check_whole
 from context_agg.training.learner import Learner
 
 COLUMNS = ("step", "layer", "cosine", "norm_ratio", "sign_agreement", "loss_decrease")
@@ -28,6 +29,7 @@ class GradientAlignment(L.Callback):
     """
 
     def __init__(self, every: int) -> None:
+        check_whole("every", every)
         self.every = every
         self._file = Path()
         self._step = 0

@@ -4,6 +4,8 @@ import lightning as L
 import torch
 from torch.optim import Optimizer
 
+from context_agg.ops.checks import check_number
+
 
 class GradientNoise(L.Callback):
     """Adds N(0, eta / (1 + t)^gamma) to every gradient before step t, t from 0.
@@ -14,6 +16,8 @@ class GradientNoise(L.Callback):
     """
 
     def __init__(self, eta: float, gamma: float = 0.55) -> None:
+        check_number("eta", eta, 0)
+        check_number("gamma", gamma, 0)
         self.eta = eta
         self.gamma = gamma
 

@@ -1,6 +1,28 @@
-"""Where the configuration is."""
+"""Where the configuration is, and the one way to compose it outside of a running command."""
 
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
 CONF = Path(__file__).parents[2] / "conf"
-CONFIG_NAME = "train"
+COMMAND = "train"  # conf/train.yaml
+
+
+def compose_config(
+    *overrides: str, command: str = COMMAND, config_dir: str | None = None, hydra: bool = False
+) -> DictConfig:
+    """The configuration that a command line makes.
+
+    Args:
+        overrides: as on the command line, such as "model=large".
+        command: "train" or "check", whose defaults are taken.
+        config_dir: a folder of the user's whose groups are added to those of conf/.
+        hydra: whether the result also holds Hydra's own configuration, as `cfg.hydra`.
+
+    Raises:
+        HydraException: for an override that conf/ does not know.
+    """
+    path = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(command, [*path, *overrides], return_hydra_config=hydra)

@@ -1,12 +1,10 @@
 """A user's mistake as one message without a stack trace."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import CompactHydraException, InstantiationException
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-MISTAKES = (ValueError, TypeError, OSError, MisconfigurationException)
 
 
 class UserError(CompactHydraException):
@@ -17,15 +15,30 @@ class UserError(CompactHydraException):
 def one_message() -> Iterator[None]:
     """Around what checks and builds, before any work is done: refusals become `UserError`s.
 
-    Whatever a constructor named in the configuration refuses is called after the part of the
+    The message of a constructor that the configuration names begins with the part of the
     configuration that it was built from.
     """
     try:
         yield
     except InstantiationException as error:
-        if not isinstance(error.__cause__, MISTAKES):
+        if not _is_refusal(error.__cause__):
             raise
         *_, part = str(error).splitlines()  # "full_key: model"
         raise UserError(f"{part.removeprefix('full_key: ')}: {error.__cause__}") from error
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
+
+
+@contextmanager
+def exit_on_mistake() -> Iterator[None]:
+    """Around a command: a refusal ends it with its message and exit code 1."""
+    try:
+        yield
+    except (UserError, ValueError, OSError) as error:
+        sys.exit(str(error))
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException  # takes seconds
+
+    return isinstance(error, ValueError | TypeError | OSError | MisconfigurationException)

@@ -11,6 +11,8 @@ NOT_FOR_US = (
 
 def quiet() -> None:
     """Filters these warnings, and Lightning's remarks on devices and products."""
+    import lightning.pytorch  # sets the level of its loggers, so it comes before ours
+
     for message in NOT_FOR_US:
         warnings.filterwarnings("ignore", message)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger(lightning.pytorch.__name__).setLevel(logging.WARNING)

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from context_agg.ops.checks import check_number, check_whole
+
 
 class RandomShift:
     """Moves every image by up to `pixels` along each axis; what comes in is zero.
@@ -14,8 +16,7 @@ class RandomShift:
     """
 
     def __init__(self, pixels: int) -> None:
-        if pixels < 0:
-            raise ValueError(f"shift={pixels} must be 0 or more pixels")
+        check_whole("shift", pixels, 0)
         self.pixels = pixels
 
     def __call__(self, images: Tensor, generator: np.random.Generator) -> Tensor:
@@ -40,9 +41,8 @@ class RandomAffine:
     """
 
     def __init__(self, shift: int, rotate: float = 0.0, zoom: float = 0.0) -> None:
-        for name, value, unit in (("rotate", rotate, "degrees"), ("zoom", zoom, "")):
-            if value < 0:
-                raise ValueError(f"{name}={value} must be 0 or more {unit}".rstrip())
+        check_number("rotate", rotate, 0)
+        check_number("zoom", zoom, 0)
         self.shift = RandomShift(shift)
         self.rotate = rotate
         self.zoom = zoom

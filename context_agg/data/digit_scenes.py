@@ -13,6 +13,7 @@ from context_agg.data.digits import digit_sets
 from context_agg.data.images import ImageData
 from context_agg.data.mnist import mnist_sets
 from context_agg.data.spec import VOID
+from context_agg.ops.checks import check_choice, check_whole
 
 INK, PAPER = 128, 32  # brightness of a digit's pixels, of the background's; between them is void
 PLACES = 50  # tried for a digit; where all touch another digit, it is left out
@@ -53,8 +54,17 @@ def load_digit_scenes(
         ValueError: for an unknown source, or a scene too small for a digit.
         OSError: if MNIST is not there.
     """
-    if source not in SOURCES:
-        raise ValueError(f"unknown source={source!r}; choose one of {', '.join(SOURCES)}")
+    check_choice("source", source, SOURCES)
+    counts = {
+        "size": size,
+        "digits": digits,
+        "train_scenes": train_scenes,
+        "validation_scenes": validation_scenes,
+        "test_scenes": test_scenes,
+    }
+    for name, value in counts.items():
+        check_whole(name, value)
+    check_whole("scene_seed", scene_seed, 0)
     sets = digit_sets() if source == "digits" else mnist_sets("MNIST", root)
     side = sets[0][0].shape[-1]
     if size < side:

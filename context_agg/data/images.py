@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from context_agg.data.batches import Augment, EpochBatches, ImageDataset, Images
+from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID, DataSpec
+from context_agg.ops.checks import check_choice, check_whole
 
 
 class ImageData(L.LightningDataModule):
@@ -50,10 +52,8 @@ class ImageData(L.LightningDataModule):
         augment: Augment | None = None,
     ) -> None:
         super().__init__()
-        if held_out not in ("validation", "test"):
-            raise ValueError(f"unknown held_out={held_out!r}; choose one of validation, test")
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be 1 or more")
+        check_choice("held_out", held_out, ("validation", "test"))
+        check_whole("batch_size", batch_size)
         for part, pair in (("train", train), ("validation", validation), ("test", test)):
             _check(part, pair, len(classes), dense)
         in_channels, height, width = test[0].shape[1:]
@@ -81,7 +81,8 @@ class ImageData(L.LightningDataModule):
         """Bytes become floats on the device, in the dtype of the learner."""
         images, target = batch
         assert self.trainer is not None
-        return images.to(self.trainer.lightning_module.dtype) / 255, target.long()
+        dtype = next(self.trainer.lightning_module.parameters()).dtype
+        return network_input(images, dtype), target.long()
 
     def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Images]:
         batches = EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)

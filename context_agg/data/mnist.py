@@ -11,6 +11,7 @@ from torchvision import datasets
 from context_agg.data.augment import RandomAffine
 from context_agg.data.batches import Images
 from context_agg.data.images import ImageData, stratified_split
+from context_agg.ops.checks import check_choice
 
 MARGINS = {"MNIST": 4, "FashionMNIST": 0}  # free around the object, in pixels
 VALIDATION_IMAGES = 5000
@@ -69,8 +70,9 @@ def mnist_sets(name: str, root: str) -> tuple[Images, Images, Images]:
     Raises:
         OSError, ValueError: as `load_mnist`.
     """
-    if name not in MARGINS:
-        raise ValueError(f"unknown name={name!r}; choose one of {', '.join(MARGINS)}")
+    check_choice("name", name, tuple(MARGINS))
+    if not isinstance(root, str) or not root:
+        raise ValueError(f"root={root!r} must be a folder")
     dataset = getattr(datasets, name)
     _check_root(Path(root), name)
     folder = Path(root) / name / "raw"

@@ -6,6 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from context_agg.ops.arguments import prepare
+from context_agg.ops.checks import check_choice
 from context_agg.ops.function import Rule, conv_with
 from context_agg.ops.mistakes import MISTAKES
 from context_agg.ops.rules import MANUAL, MANUAL_TAPS, forward
@@ -39,12 +40,13 @@ CONV_OPS: dict[str, ConvOp] = {
 }
 
 
-def get_conv_op(name: str) -> ConvOp:
-    """The way to convolve of that name.
+def get_conv_op(backprop: str | ConvOp) -> ConvOp:
+    """The way to convolve of that name; an operator is returned as it is.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: for an unknown name.
     """
-    if name not in CONV_OPS:
-        raise ValueError(f"unknown backprop={name!r}; choose one of {', '.join(CONV_OPS)}")
-    return CONV_OPS[name]
+    if callable(backprop):
+        return backprop
+    check_choice("backprop", backprop, tuple(CONV_OPS))
+    return CONV_OPS[backprop]

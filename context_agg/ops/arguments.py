@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from context_agg.ops.checks import check_whole
+
 
 def prepare(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int
@@ -21,8 +23,7 @@ def prepare(
         bias = None if bias is None else _cast(bias, dtype)
     _check_shapes(x, weight, bias)
     _check_dtypes(x, weight, bias)
-    if not isinstance(dilation, int) or isinstance(dilation, bool) or dilation < 1:
-        raise ValueError(f"dilation={dilation!r} is not an integer of 1 or more")
+    check_whole("dilation", dilation)
     return x, weight, bias
 
 

@@ -10,13 +10,21 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
+from context_agg.data.spec import DataSpec
 from context_agg.training.learner import Learner
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
-    """Data and learner of one configuration."""
+    """Data and learner of one configuration; the initial weights are a function of `cfg.seed`.
+
+    Raises:
+        ValueError, InstantiationException: for a value that names nothing to train.
+    """
+    check_values(cfg)
     cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in what it is given
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ImageData = instantiate(cfg.data)
     network = instantiate(cfg.model, **data.spec.shapes)
     for part in cfg.frozen:
@@ -28,22 +36,32 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
 
+def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
+    """The watchers of a run; the best checkpoint is chosen by what the data have."""
+    return list(instantiate(cfg.callbacks, best_checkpoint={"dense": spec.dense}).values())
+
+
+def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
+    """The trainer; options are those of Lightning's that the configuration does not hold."""
+    options |= {"accelerator": accelerator(cfg), "enable_progress_bar": sys.stdout.isatty()}
+    trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
+    return trainer
+
+
+def accelerator(cfg: DictConfig) -> str:
+    """Where to compute: "cuda" or "cpu".
+
+    "auto" is never MPS, whose convolutions have had wrong gradients.
+    """
+    chosen: str = cfg.trainer.accelerator
+    if chosen == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return chosen
+
+
 def _part(network: nn.Module, name: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError:
         parts = ", ".join(part for part, _ in network.named_modules() if part)
         raise ValueError(f"frozen={name}: the network has no such part, but {parts}") from None
-
-
-def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
-    """The trainer, on CUDA or the CPU.
-
-    `auto` never is MPS: its convolutions have had wrong gradients.
-    """
-    accelerator = cfg.trainer.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    options |= {"accelerator": accelerator, "enable_progress_bar": sys.stdout.isatty()}
-    trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
-    return trainer

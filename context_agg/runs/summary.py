@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import lightning as L
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.images import ImageData
@@ -12,9 +14,14 @@ from context_agg.networks.post import PostContext
 
 
 def describe_start(
-    model: str, network: nn.Module, data: ImageData, device: torch.device, output_dir: Path
+    cfg: DictConfig,
+    model: str,
+    data: ImageData,
+    network: nn.Module,
+    trainer: L.Trainer,
+    output_dir: Path,
 ) -> str:
-    """Model, backprop, data, device and directory of a run, a line each."""
+    """Model, backprop, data, device, directory and origin of a run, a line each."""
     parts = {name: _count(part) for name, part in network.named_children()}
     parameters = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
     context = getattr(network, "context", None)
@@ -34,10 +41,23 @@ def describe_start(
         "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
         f"out ({data.held_out_name}), {len(data.test):,} to test; "
         f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
-        "device": _device_name(device),
+        "device": _device_name(trainer.strategy.root_device),
         "directory": str(output_dir),
     }
+    if cfg.start_from is not None:
+        lines["begins"] = f"with the weights of {cfg.start_from}"
     return "\n".join(f"{name:<11}{line}" for name, line in lines.items())
+
+
+def fit_scores(trainer: L.Trainer, seconds: float) -> dict[str, float]:
+    """What a finished training leaves: how long it took, and how good its last epoch is."""
+    last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {
+        "epochs": trainer.current_epoch,
+        "seconds": seconds,
+        "final/accuracy": last["val/accuracy"],
+        "train/images_per_second": last["train/images_per_second"],
+    }
 
 
 def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:

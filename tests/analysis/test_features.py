@@ -14,10 +14,11 @@ from context_agg.analysis.features import (
     plot_architecture,
     plot_maps,
 )
+from context_agg.callbacks.network_graph import write_graph
 from context_agg.data.spec import DataSpec
-from context_agg.networks.context_net import ContextNet, LinearNet
+from context_agg.networks.context_net import ContextNet
+from context_agg.networks.heads import LinearNet
 from context_agg.networks.lecture import LectureNet
-from context_agg.runs.graph import write_graph
 
 SPEC = DataSpec("digits", 1, (12, 10), tuple("abc"))
 
@@ -30,7 +31,7 @@ def context_net() -> ContextNet:
 def test_layer_outputs_are_what_the_layers_give_one_after_the_other() -> None:
     net, x = context_net(), torch.rand(2, 1, 12, 10)
     outputs = layer_outputs(net, x)
-    names = ["stem", *(f"context.layers.{i}" for i in range(4)), "head.1"]
+    names = ["front_end", *(f"context.layers.{i}" for i in range(4)), "head.1"]
     assert list(outputs) == names
     y = x
     for name in names[:-1]:
@@ -66,7 +67,7 @@ def test_the_maps_of_two_networks_side_by_side() -> None:
     figure = plot_maps({"one": context_net(), "two": context_net()}, image, maps=3)
     assert len(figure.axes) == 2 * 3 * (1 + 5)
     assert figure.axes[0].get_ylabel() == "one\nmap 1"
-    assert figure.axes[1].get_title() == "stem"
+    assert figure.axes[1].get_title() == "front_end"
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from context_agg.callbacks.overfit import NotOverfit
+from context_agg.cli.compose import compose_config
 from context_agg.train import train
-from tests.config import compose_config
 from tests.tiny_run import scalars
 
 

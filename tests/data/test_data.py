@@ -78,8 +78,8 @@ def test_held_out_test_learns_from_all_but_the_test_images() -> None:
     ("option", "message"),
     [
         ({"held_out": "val"}, "held_out='val'; choose one of validation, test"),
-        ({"batch_size": 0}, "batch_size=0 must be 1 or more"),
-        ({"shift": -1}, "shift=-1 must be 0 or more"),
+        ({"batch_size": 0}, "batch_size=0 must be a whole number, 1 or more"),
+        ({"shift": -1}, "shift=-1 must be a whole number, 0 or more"),
     ],
 )
 def test_a_wrong_option_is_refused(option: dict[str, Any], message: str) -> None:
@@ -209,7 +209,7 @@ def test_an_affine_change_of_zero_changes_nothing() -> None:
 
 @pytest.mark.parametrize("change", [{"rotate": -1}, {"zoom": -0.1}])
 def test_a_negative_change_is_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be 0 or more"):
+    with pytest.raises(ValueError, match="must be a .* number, 0 or more"):
         RandomAffine(0, **change)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from context_agg import predict
+from context_agg.cli.compose import compose_config
 from context_agg.data.digit_scenes import make_scenes
 from context_agg.data.digits import digit_sets
 from context_agg.data.images import ImageData
@@ -22,7 +23,6 @@ from context_agg.runs.load import load_network, read_weights
 from context_agg.runs.table import write_report
 from context_agg.train import main, train
 from context_agg.training.learner import Learner
-from tests.config import compose_config
 from tests.tiny_run import scalars
 
 TINY = [
@@ -187,7 +187,11 @@ MISTAKES = [
         ["start_from=FOLDER/front_end", "front_end.widths=[5]"],
         "(11, 4, 1, 1) there and (11, 5, 1, 1) here",
     ),
-    ("scenes_context", ["start_from=FOLDER/front_end", "front_end.widths=[4,4]"], "stem has other"),
+    (
+        "scenes_context",
+        ["start_from=FOLDER/front_end", "front_end.widths=[4,4]"],
+        "front_end has other",
+    ),
     (
         "scenes_context",
         ["start_from=FOLDER/front_end", "fresh=[contex]"],
@@ -199,7 +203,7 @@ MISTAKES = [
     (
         "scenes_front_end",
         ["callbacks.best_checkpoint.monitor=val/acuracy"],
-        "monitor=val/acuracy must be one of",
+        "unknown monitor='val/acuracy'; choose one of",
     ),
     ("scenes_context", ["start_from=null"], "has no use without start_from=DIR"),
     ("scenes_context", ["start_from=x", "model.channels=16"], "say model.channels=null"),
@@ -207,8 +211,8 @@ MISTAKES = [
     ("scenes_front_end", ["data=digits"], "take dense data"),
     ("scenes_front_end", ["model=linear"], "front_end: this model has no front end"),
     ("scenes_front_end", ["~front_end"], "choose one: front_end=small"),
-    ("scenes_front_end", ["front_end.stride=0"], "front_end.stride=0 must be"),
-    ("scenes_front_end", ["data.digits=0"], "data.digits=0 must be"),
+    ("scenes_front_end", ["front_end.stride=0"], "stride=0 must be"),
+    ("scenes_front_end", ["data.digits=0"], "data: digits=0 must be"),
 ]
 
 

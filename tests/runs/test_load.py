@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from context_agg import evaluate, export, predict
+from context_agg.cli.compose import compose_config
 from context_agg.cli.errors import UserError
 from context_agg.cli.values import check_values
 from context_agg.data.digits import load_digits
 from context_agg.runs.load import load_network, read_settings
 from context_agg.train import train
-from tests.config import compose_config
 from tests.tiny_run import run
 
 ROOT = Path(__file__).parents[2]
@@ -251,7 +251,7 @@ def test_averaged_weights_are_tested_kept_and_evaluated(tmp_path: Path) -> None:
     )
     checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     averaged, last = checkpoint["state_dict"], checkpoint["current_model_state"]
-    assert not torch.equal(averaged["network.stem.weight"], last["network.stem.weight"])
+    assert not torch.equal(averaged["network.front_end.weight"], last["network.front_end.weight"])
     evaluated = evaluate.evaluate(tmp_path)
     assert evaluated == {name: scores[name] for name in evaluated}
 

@@ -97,14 +97,12 @@ def pretend(cfg: object, output_dir: Path, model: str) -> dict[str, float]:
 def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from context_agg import train as module
-
     def explode(run_dir: Path, name: str) -> None:
         if "normal" in str(run_dir):
             raise ZeroDivisionError("in the middle")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "save_curves", explode)
+    monkeypatch.setattr("context_agg.runs.curves.save_curves", explode)
     code = sweep(*SWEEP, "backprop=auto", "frozen=[],[nix]", "model.init=normal,identity")
     assert isinstance(code, str)
     lines = code.splitlines()

@@ -1,0 +1,12 @@
+"""The parser of the commands that take paths, which Hydra's grammar cannot."""
+
+import argparse
+
+
+def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser that calls itself `python -m context_agg.NAME`."""
+    return argparse.ArgumentParser(
+        prog=f"python -m context_agg.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
