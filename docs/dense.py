@@ -29,7 +29,7 @@ from context_agg.runs.build import build
 from context_agg.runs.load import load_network
 from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
-from context_agg.training.metrics import IntersectionOverUnion, mean_iou
+from context_agg.training.metrics import MeanIoU
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
 SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")
@@ -126,12 +126,12 @@ def measure_normalised(epochs: int = 6, seeds: int = 3) -> Iterator[list[str]]:
             for batch in torch.split(torch.randperm(len(data.train), generator=order), 16):
                 step(network, learner.loss, optimizer, *batch_of(data.train, batch))
         network.eval()
-        metric = IntersectionOverUnion(len(data.spec.classes))
+        metric = MeanIoU(len(data.spec.classes))
         with torch.no_grad():
             for first in range(0, len(data.test), 50):
                 x, target = batch_of(data.test, slice(first, first + 50))
                 metric.update(network(x), target)
-        yield ["xavier, batch normalisation", str(seed), f"{float(mean_iou(metric.compute())):.4f}"]
+        yield ["xavier, batch normalisation", str(seed), f"{float(metric.compute()):.4f}"]
 
 
 def plot_scenes(scenes: int = 3) -> Figure:

@@ -1,6 +1,7 @@
 """The learner: loss, metrics, optimizer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 import torch
@@ -8,14 +9,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import Metric
+from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from context_agg.data.spec import VOID, DataSpec
-from context_agg.training.metrics import IntersectionOverUnion, mean_iou
+from context_agg.training.metrics import MeanIoU
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
-"""Of an optimizer, over so many steps."""
+"""Takes an optimizer and the number of steps of the training."""
 
 
 class Learner(L.LightningModule):
@@ -52,11 +53,14 @@ class Learner(L.LightningModule):
         num_classes = len(spec.classes)
         if spec.dense:  # a loss that cannot take it refuses here, and not in the first step
             self.loss(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
-        self.train_accuracy, self.val_accuracy, self.test_accuracy = (
-            MulticlassAccuracy(num_classes, average="micro", ignore_index=VOID, validate_args=False)
-            for _ in range(3)
+        accuracy = MulticlassAccuracy(
+            num_classes, average="micro", ignore_index=VOID, validate_args=False
         )
-        self.val_iou, self.test_iou = (IntersectionOverUnion(num_classes) for _ in range(2))
+        iou = {"iou": MeanIoU(num_classes)} if spec.dense else {}
+        metrics = MetricCollection({"accuracy": accuracy, **iou}, compute_groups=False)
+        self.train_metrics = MetricCollection({"accuracy": accuracy.clone()}, prefix="train/")
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
@@ -68,32 +72,23 @@ class Learner(L.LightningModule):
                 set_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        loss, _ = self._step(batch, "train", self.train_accuracy)
-        return loss
+        return self._step(batch, self.train_metrics)
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        _, logits = self._step(batch, "val", self.val_accuracy)
-        if self.spec.dense:
-            self.val_iou.update(logits, batch[1])
-
-    def on_validation_epoch_end(self) -> None:
-        if self.spec.dense:
-            self.log("val/iou", mean_iou(self.val_iou.compute()), prog_bar=True)
-            self.val_iou.reset()
+        self._step(batch, self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        _, logits = self._step(batch, "test", self.test_accuracy)
-        if self.spec.dense:
-            self.test_iou.update(logits, batch[1])
+        self._step(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
-        if self.spec.dense:
-            ious = self.test_iou.compute()
-            self.log("test/iou", mean_iou(ious))
-            for name, iou in zip(self.spec.classes, ious, strict=True):
-                if not iou.isnan():
-                    self.log(f"test/iou_{name}", iou)
-            self.test_iou.reset()
+        if not self.spec.dense:
+            return
+        iou = self.test_metrics["iou"]
+        assert isinstance(iou, MeanIoU)
+        iou.compute()
+        for name, value in zip(self.spec.classes, iou.per_class, strict=True):
+            if not value.isnan():
+                self.log(f"test/iou_{name}", value)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if self.schedule is None:
@@ -104,19 +99,18 @@ class Learner(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _step(
-        self, batch: tuple[Tensor, Tensor], stage: str, accuracy: Metric
-    ) -> tuple[Tensor, Tensor]:
-        """Loss and logits."""
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection) -> Tensor:
+        """The loss; logs it and the metrics, by epoch, under the prefix of the metrics."""
         x, target = batch
         logits = self(x)
         loss: Tensor = self.loss(logits, target)
-        accuracy(logits, target)
-        self.log_dict(
-            {f"{stage}/loss": loss, f"{stage}/accuracy": accuracy},
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(x),
-        )
-        return loss, logits
+        metrics.update(logits, target)
+        epoch: dict[str, Any] = {
+            "on_step": False,
+            "on_epoch": True,
+            "prog_bar": True,
+            "batch_size": len(x),
+        }
+        self.log(f"{metrics.prefix}loss", loss, **epoch)
+        self.log_dict(metrics, **epoch)
+        return loss

@@ -209,7 +209,7 @@ def test_an_affine_change_of_zero_changes_nothing() -> None:
 
 @pytest.mark.parametrize("change", [{"rotate": -1}, {"zoom": -0.1}])
 def test_a_negative_change_is_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be a .* number, 0 or more"):
+    with pytest.raises(ValueError, match=r"must be a .* number, 0 or more"):
         RandomAffine(0, **change)
 
 
