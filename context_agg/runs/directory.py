@@ -19,6 +19,9 @@ METRICS = "metrics.json"
 BEST = "checkpoints/best.ckpt"
 LOG = "train.log"  # what a run prints when several run side by side
 
+FORMAT = 2
+"""Of what a run's directory holds; the next number when an earlier one can no longer be read."""
+
 
 def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
     """The scores of the run that has finished there, or None if there is none.
@@ -28,6 +31,7 @@ def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
     """
     if not (run_dir / METRICS).is_file():
         return None
+    check_format(run_dir)
     ran, settings = (
         dict(_leaves(OmegaConf.to_container(config)))
         for config in (OmegaConf.load(run_dir / SETTINGS), cfg)
@@ -55,7 +59,39 @@ def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
             file.unlink()
     (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, run_dir / SETTINGS)
-    (run_dir / DATA_SPEC).write_text(json.dumps(asdict(spec), indent=2) + "\n")
+    data = {"format": FORMAT, **asdict(spec)}
+    (run_dir / DATA_SPEC).write_text(json.dumps(data, indent=2) + "\n")
+
+
+def check_format(run_dir: Path) -> None:
+    """Refuses a run that another version has written in another way.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    file = run_dir / DATA_SPEC
+    written = read_json(file).get("format", 1) if file.is_file() else FORMAT
+    if written != FORMAT:
+        raise ValueError(
+            f"{run_dir} is a run of format {written}, and this version of context_agg reads format "
+            f"{FORMAT}: train it again, or use the version that wrote it"
+        )
+
+
+def read_spec(run_dir: Path) -> DataSpec:
+    """The kind of data that a run was trained on.
+
+    Raises:
+        FileNotFoundError: if the directory is not that of a run.
+        ValueError: if the file is damaged.
+    """
+    file = run_dir / DATA_SPEC
+    if not file.is_file():
+        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {DATA_SPEC} in it")
+    spec = read_json(file)
+    spec.pop("format", None)
+    lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
+    return DataSpec(**spec | lists)
 
 
 def forget(run_dir: Path, *, log: bool = False) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from context_agg.cli.compose import CONF
 from context_agg.data.spec import DataSpec
-from context_agg.runs.directory import BEST, DATA_SPEC, SETTINGS, read_json
+from context_agg.runs.directory import BEST, SETTINGS, check_format, read_spec
 
 WEIGHTS = "model.safetensors"  # of an exported run
 
@@ -26,11 +26,12 @@ def read_settings(run_dir: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: if the directory is not that of a run.
-        ValueError: if it cannot be read, or names a `_target_` that conf/ does not: what is
-            instantiated runs code.
+        ValueError: if it is of another format, cannot be read, or names a `_target_` that conf/
+            does not: what is instantiated runs code.
     """
     if not (run_dir / SETTINGS).is_file():
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
+    check_format(run_dir)
     try:  # resolved here, because an interpolation can make a `_target_` too
         settings = OmegaConf.to_container(OmegaConf.load(run_dir / SETTINGS), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -48,16 +49,6 @@ def read_settings(run_dir: Path) -> DictConfig:
             "does; it could run any code"
         )
     return OmegaConf.create(settings)
-
-
-def read_spec(run_dir: Path) -> DataSpec:
-    """The kind of data that a run was trained on."""
-    file = run_dir / DATA_SPEC
-    if not file.is_file():
-        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {DATA_SPEC} in it")
-    spec = read_json(file)
-    lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
-    return DataSpec(**spec | lists)
 
 
 def read_weights(run_dir: Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Training in stages: a run begins with the weights of an earlier one."""
 
+import copy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.spec import DataSpec
-from context_agg.runs.load import read_settings, read_spec, read_weights
+from context_agg.runs.directory import read_spec
+from context_agg.runs.load import read_settings, read_weights
 
 ONLY_AT_THE_START = {"init", "init_std", "backprop"}  # settings that weights do not depend on
 
@@ -32,49 +34,44 @@ def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
     if cfg.start_from is None:
         return
     run_dir, fresh = Path(cfg.start_from), set(cfg.fresh)
-    start = f"start_from={run_dir}:"
-    if unknown := fresh - {name for name, _ in network.named_children()}:
-        names = ", ".join(name for name, _ in network.named_children())
-        raise ValueError(f"fresh={unknown.pop()}: the parts of this network are {names}")
-    settings, trained_on, weights = (
-        read_settings(run_dir),
-        read_spec(run_dir),
-        read_weights(run_dir),
-    )
+    parts = {name for name, _ in network.named_children()}
+    if unknown := fresh - parts:
+        raise ValueError(f"fresh={unknown.pop()}: the parts of this network are {_list(parts)}")
+    start = f"start_from={run_dir}: the run has"
+    settings, trained_on = read_settings(run_dir), read_spec(run_dir)
+    weights = read_weights(run_dir)
     for name in ("dense", "in_channels", "classes"):
         ours, theirs = getattr(spec, name), getattr(trained_on, name)
         if ours != theirs:
             raise ValueError(
-                f"{start} the run has been trained on {trained_on.name} with {name}={theirs}; "
-                f"these data, {spec.name}, have {name}={ours}"
+                f"{start} been trained on {trained_on.name} with {name}={theirs}; these data, "
+                f"{spec.name}, have {name}={ours}"
             )
-    own = network.state_dict()
-    kept = {key for key in own if key.split(".")[0] not in fresh}
-    for key in sorted(kept & weights.keys()):
-        if own[key].shape != weights[key].shape:
-            raise ValueError(
-                f"{start} {key} is {tuple(weights[key].shape)} there and {tuple(own[key].shape)} "
-                "here; the two networks must be made alike"
-            )
-    if unlike := _parts(kept - weights.keys()) & _parts(weights):
+    if over := _parts(weights) & fresh:
         raise ValueError(
-            f"{start} {', '.join(sorted(unlike))} has other layers there; the two networks must be "
-            "made alike"
+            f"{start} trained {_list(over)} too, which begins anew here; name the run of an "
+            "earlier stage"
         )
-    if missing := ", ".join(sorted(_parts(kept - weights.keys()))):
+    try:
+        missing, extra = copy.deepcopy(network).load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        _, detail, *_ = str(error).splitlines()
+        raise ValueError(f"{start} a layer of another size: {detail.strip()}") from None
+    if other := _parts(missing) & _parts(weights) | _parts(extra) & parts:
+        raise ValueError(f"{start} other layers in {_list(other)}; make both networks alike")
+    if extra:
         raise ValueError(
-            f"{start} the run has no {missing}, which this network has; name the run of a later "
-            f"stage, or let that begin anew with fresh=[{missing}]"
+            f"{start} trained {_list(_parts(extra))} too, which this network does not have; name "
+            "the run of an earlier stage"
         )
-    if extra := weights.keys() - kept:
-        known = "begins anew here" if extra <= own.keys() else "this network does not have"
+    if absent := _parts(missing) - fresh:
         raise ValueError(
-            f"{start} the run has trained {', '.join(sorted(_parts(extra)))} too, which {known}; "
-            "name the run of an earlier stage"
+            f"{start} no {_list(absent)}, which this network has; name the run of a later stage, "
+            f"or let that begin anew with fresh=[{_list(absent)}]"
         )
     for key, ours, theirs in _differences(cfg, settings, context_kept="context" not in fresh):
-        raise ValueError(f"{start} the run has {key}={theirs}, this one {ours}; say {key}={theirs}")
-    network.load_state_dict({**own, **weights})
+        raise ValueError(f"{start} {key}={theirs}, this one {ours}; say {key}={theirs}")
+    network.load_state_dict(weights, strict=False)
 
 
 def _differences(
@@ -92,3 +89,7 @@ def _differences(
 
 def _parts(keys: Iterable[str]) -> set[str]:
     return {key.split(".")[0] for key in keys}
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -185,12 +185,12 @@ MISTAKES = [
     (
         "scenes_context",
         ["start_from=FOLDER/front_end", "front_end.widths=[5]"],
-        "(11, 4, 1, 1) there and (11, 5, 1, 1) here",
+        "a layer of another size: size mismatch for front_end.layers.0.weight",
     ),
     (
         "scenes_context",
         ["start_from=FOLDER/front_end", "front_end.widths=[4,4]"],
-        "front_end has other",
+        "other layers in front_end",
     ),
     (
         "scenes_context",

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.data.spec import DataSpec
 from context_agg.runs.directory import begin, finished_scores, forget, write_scores
+from context_agg.runs.load import read_settings
 
 SETTINGS = {"seed": 0, "backprop": "manual", "trainer": {"max_epochs": 2}, "model": "${seed}"}
 SPEC = DataSpec("digits", 1, (28, 28), tuple("0123456789"))
@@ -75,3 +76,13 @@ def test_forget_removes_the_empty_directory_of_a_refused_run_but_no_more(
     finished_run(refused)
     forget(refused)
     assert (refused / "metrics.json").is_file()
+
+
+def test_a_run_of_another_format_is_one_message(tmp_path: Path) -> None:
+    finished_run(tmp_path)
+    data = json.loads((tmp_path / "data.json").read_text())
+    assert data.pop("format") == 2
+    (tmp_path / "data.json").write_text(json.dumps(data))  # as the first version wrote it
+    for read in (read_settings, lambda run_dir: finished_scores(run_dir, settings())):
+        with pytest.raises(ValueError, match=r"of format 1, .* reads format 2: train it again"):
+            read(tmp_path)
