@@ -2,5 +2,7 @@
 
 from pathlib import Path
 
-CONF = Path(__file__).parents[2] / "conf"
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = PACKAGE / "conf"  # the wheel carries it there
+CONF = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "conf"
 CONFIG_NAME = "train"
