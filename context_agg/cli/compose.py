@@ -5,7 +5,9 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-CONF = Path(__file__).parents[2] / "conf"
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = PACKAGE / "conf"  # a wheel carries it there, the repository beside the package
+CONF = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "conf"
 COMMAND = "train"  # conf/train.yaml
 
 
