@@ -33,7 +33,19 @@ def catch_rows(cfg: DictConfig) -> Iterator[Row]:
     A parameter's cosine with the true gradient, on one batch at the start, has caught something if
     the lowest of all parameters is below 0.99; overfitting, if the loss of one batch is not down
     to 0.01 in 200 steps; the accuracy, if all of three seeds are below all of autograd's.
+
+    Raises:
+        ValueError: for a configuration that the table cannot take, before the first row.
     """
+    if "init" not in cfg.model:
+        raise ValueError("backprop=all compares initialisations; take model=basic or large")
+    if cfg.start_from is not None:
+        raise ValueError(f"start_from={cfg.start_from}: backprop=all begins anew; leave it out")
+    build(_with(cfg, "backprop=auto"))
+    return _rows(cfg)
+
+
+def _rows(cfg: DictConfig) -> Iterator[Row]:
     yardstick: list[float] = []
     for rule in CONV_OPS:
         row = {"rule": f"`{rule}`"}

@@ -15,20 +15,14 @@ from torch import Tensor, nn
 
 from context_agg.callbacks.overfit import NotOverfit
 from context_agg.cli.compose import compose_config
-from context_agg.gradients.agreement import (
-    align,
-    by_layer,
-    layer_cases,
-    layer_tensors,
-    network_alignment,
-    true_conv,
-)
+from context_agg.gradients.agreement import align, by_layer, network_alignment
 from context_agg.gradients.alignment import plot_alignment, read_alignment
 from context_agg.gradients.finite_differences import (
     difference_errors,
     gradcheck_failures,
     gradcheck_operands,
 )
+from context_agg.gradients.layers import layer_cases, layer_tensors, true_conv
 from context_agg.networks.context import DilatedConv2d
 from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.ops import CONV_OPS

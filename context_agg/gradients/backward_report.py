@@ -1,0 +1,171 @@
+"""Everything that `context_agg.check` measures of a backward pass, before anything is printed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from context_agg.gradients.agreement import Alignment, align, network_alignment, with_backprop
+from context_agg.gradients.finite_differences import (
+    difference_errors,
+    gradcheck_failures,
+    gradcheck_operands,
+)
+from context_agg.gradients.layers import (
+    LayerCase,
+    layer_cases,
+    layer_tensors,
+    true_conv,
+    with_random_kernel,
+)
+from context_agg.ops import ConvOp
+
+EXACT = 1e-9  # largest difference in float64, in units of the largest true entry
+ROUGH = 1e-2  # and in float32: a GPU may round its factors to TF32
+STEPS = tuple(10.0**-k for k in range(1, 11))  # of the finite differences
+GRADCHECKS = ((1, (7, 7)), (2, (7, 7)), (2, (6, 5)))  # dilation, height and width of the map
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """A tensor of an operator on one layer, beside the true one in float64.
+
+    Attributes:
+        layer: name of the layer.
+        dilation: of the layer.
+        tensor: "y", "grad_x", "grad_weight" or "grad_bias".
+        difference: the largest absolute difference.
+        relative: the same in units of the largest true entry.
+        alignment: how well the two agree as vectors.
+        in_float32: the largest relative difference when the operator computes in float32.
+    """
+
+    layer: str
+    dilation: int
+    tensor: str
+    difference: float
+    relative: float
+    alignment: Alignment
+    in_float32: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether the difference is rounding."""
+        return self.relative <= EXACT
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An operator that has raised an error, on one layer or on the network."""
+
+    layer: str
+    dilation: int
+    error: str
+
+
+@dataclass(frozen=True)
+class BackwardReport:
+    """What was found of an operator.
+
+    Attributes:
+        layers: every tensor of every layer, on the layer's own input and gradient.
+        parameters: of the whole network, the gradient of every trained parameter.
+        gradchecks: by case, the gradients that torch.autograd.gradcheck refuses.
+        differences: relative error of central differences, by step size.
+    """
+
+    layers: Sequence[TensorCheck | Raised]
+    parameters: dict[str, Alignment] | Raised
+    gradchecks: dict[str, list[str]]
+    differences: dict[float, float] | Raised
+
+    @property
+    def wrong(self) -> dict[str, list[str]]:
+        """What is wrong, and where; empty for a right backward pass."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for check in self.layers:
+            if isinstance(check, Raised):
+                found["error"].append(check.layer)
+            elif not check.exact:
+                found[check.tensor].append(f"dilation {check.dilation}")
+            elif not check.in_float32 <= ROUGH:
+                found[f"{check.tensor} in float32"].append(f"dilation {check.dilation}")
+        for case, failures in self.gradchecks.items():
+            if failures:
+                found["gradcheck"].append(case)
+        return {what: list(dict.fromkeys(where)) for what, where in found.items()}
+
+
+def measure_backward(
+    op: ConvOp, network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
+) -> BackwardReport:
+    """Puts an operator beside float64 autograd and finite differences.
+
+    Args:
+        op: the operator, which the network's layers need not have.
+        network: in float64; its layers are the cases.
+        loss: (logits, target) -> scalar.
+        x: a batch for the network, in float64.
+        target: of the batch.
+    """
+    cases = layer_cases(network, loss, x, target)
+    with with_backprop(network, op):
+        parameters = _parameters(network, loss, x, target)
+    return BackwardReport(
+        layers=[check for case in cases for check in _layer(op, with_random_kernel(case))],
+        parameters=parameters,
+        gradchecks={
+            f"dilation {dilation} on {size[0]}x{size[1]}": gradcheck_failures(
+                op, gradcheck_operands(size, x.device), dilation
+            )
+            for dilation, size in GRADCHECKS
+        },
+        differences=_differences(op, x.device),
+    )
+
+
+def _layer(op: ConvOp, case: LayerCase) -> Iterator[TensorCheck | Raised]:
+    true = layer_tensors(true_conv, case, torch.float64)
+    try:
+        ours = layer_tensors(op, case, torch.float64)
+        rough = layer_tensors(op, case, torch.float32)
+    except Exception as error:  # whatever a user's operator raises
+        yield Raised(case.name, case.dilation, repr(error))
+        return
+    for tensor, expected in true.items():
+        difference, relative = _difference(ours[tensor], expected)
+        yield TensorCheck(
+            layer=case.name,
+            dilation=case.dilation,
+            tensor=tensor,
+            difference=difference,
+            relative=relative,
+            alignment=align(ours[tensor], expected),
+            in_float32=_difference(rough[tensor], expected)[1],
+        )
+
+
+def _difference(ours: Tensor, true: Tensor) -> tuple[float, float]:
+    """The largest absolute difference, and that in units of the largest true entry."""
+    difference = float((ours - true).abs().max())
+    scale = float(true.abs().max())
+    return difference, difference / scale if scale else (float("inf") if difference else 0.0)
+
+
+def _parameters(
+    network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
+) -> dict[str, Alignment] | Raised:
+    try:
+        return network_alignment(network, loss, x, target)
+    except Exception as error:  # whatever a user's operator raises
+        return Raised("network", 1, repr(error))
+
+
+def _differences(op: ConvOp, device: torch.device) -> dict[float, float] | Raised:
+    try:
+        errors = difference_errors(op, *gradcheck_operands((7, 7), device), 2, STEPS)
+    except Exception as error:  # whatever a user's operator raises
+        return Raised("operator", 2, repr(error))
+    return dict(zip(STEPS, errors, strict=True))
