@@ -7,18 +7,16 @@ A run on dense data classifies every pixel: for each IMAGE it writes NAME_labels
 are the classes, with a palette, and NAME_overlay.png into a folder (--out, else predictions).
 """
 
-import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torchvision.utils import draw_segmentation_masks
 
+from context_agg.cli.errors import exit_on_mistake
+from context_agg.cli.parser import command_parser
 from context_agg.data.image_files import read_image, read_scene
-from context_agg.data.palette import palette
+from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
 from context_agg.runs.load import load_network
 
@@ -32,12 +30,13 @@ def predict(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, dict[str, f
         FileNotFoundError: if there is no such run.
         ValueError: if files are not there, no images, or blank; it names them all.
     """
-    return _predict_classes(*load_network(run_dir), files)
+    return classify(*load_network(run_dir), files)
 
 
-def _predict_classes(
+def classify(
     network: nn.Module, spec: DataSpec, files: Sequence[Path]
 ) -> list[tuple[str, dict[str, float]]]:
+    """`predict` with a network that is loaded already."""
     if spec.dense or spec.in_channels != 1:
         raise ValueError(f"the run was trained on {spec.name}; this classifies grey images")
     images = _read_all(files, lambda file: read_image(file, spec))
@@ -48,12 +47,10 @@ def _predict_classes(
     ]
 
 
-def _predict_labels(
+def label_pixels(
     network: nn.Module, spec: DataSpec, files: Sequence[Path]
 ) -> list[tuple[str, Tensor, Tensor]]:
     """For every file what was done to it, the image (C, H, W), uint8, and its labels (H, W)."""
-    if not spec.dense:
-        raise ValueError(f"the run was trained on {spec.name}: a class per image, not per pixel")
     if spec.in_channels not in (1, 3):
         raise ValueError(f"the run takes {spec.in_channels} channels; image files have 1 or 3")
     return [
@@ -62,22 +59,32 @@ def _predict_labels(
     ]
 
 
-def write_labels(file: Path, image: Tensor, labels: Tensor, num_classes: int) -> list[Path]:
-    """Writes FILE_labels.png and FILE_overlay.png; returns their paths.
+def class_lines(network: nn.Module, spec: DataSpec, files: Sequence[Path]) -> Iterator[str]:
+    """The most probable classes of every file."""
+    predictions = classify(network, spec, files)
+    for file, (description, probabilities) in zip(files, predictions, strict=True):
+        yield f"{file}: {description}"
+        best = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:SHOWN]
+        yield from (f"  {name:<12} {probabilities[name]:.4f}" for name in best)
 
-    Shape: image (C, H, W), uint8, labels (H, W).
-    """
-    colours = palette(num_classes)
-    picture = Image.fromarray(labels.numpy()).convert("P")
-    picture.putpalette(colours.flatten().tolist())
-    masks = labels == torch.arange(1, num_classes)[:, None, None]  # the background stays as it is
-    overlay = draw_segmentation_masks(
-        image.expand(3, -1, -1), masks, alpha=0.6, colors=colours[1:num_classes].tolist()
-    )
-    written = [file.with_name(f"{file.name}_{kind}.png") for kind in ("labels", "overlay")]
-    picture.save(written[0])
-    Image.fromarray(overlay.movedim(0, -1).numpy()).save(written[1])
-    return written
+
+def label_lines(
+    network: nn.Module, spec: DataSpec, files: Sequence[Path], out: Path
+) -> Iterator[str]:
+    """Writes labels and overlays into a folder; says what was found and written."""
+    from context_agg.data.label_files import write_labels  # torchvision and matplotlib: seconds
+
+    if len({file.stem for file in files}) < len(files):
+        raise ValueError("two of the images have the same name; their labels would be one file")
+    predictions = label_pixels(network, spec, files)
+    out.mkdir(parents=True, exist_ok=True)
+    for file, (description, image, labels) in zip(files, predictions, strict=True):
+        yield f"{file}: {description}"
+        for label, share in enumerate(torch.bincount(labels.flatten()) / labels.numel()):
+            if share > 0:
+                yield f"  {label:>3} = {spec.classes[label]:<12} {float(share):.4f} of the pixels"
+        for written in write_labels(out / file.stem, image, labels, len(spec.classes)):
+            yield f"  {written}"
 
 
 def _read_all(
@@ -94,58 +101,31 @@ def _read_all(
     return images
 
 
+@torch.inference_mode()
 def _logits(network: nn.Module, images: Tensor) -> Tensor:
-    with torch.inference_mode():
-        logits: Tensor = network(images.to(next(network.parameters()).dtype) / 255)
+    logits: Tensor = network(network_input(images, next(network.parameters()).dtype))
     return logits
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m context_agg.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("predict", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     parser.add_argument("files", metavar="IMAGE", type=Path, nargs="+", help="image file")
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="of a dense run: where the labels are written"
     )
     given = parser.parse_args(arguments)
-    try:
+    with exit_on_mistake():
         network, spec = load_network(given.run_dir)
         if spec.dense:
-            _main_labels(network, spec, given.files, given.out or Path("predictions"))
+            lines = label_lines(network, spec, given.files, given.out or Path("predictions"))
         elif given.out is not None:
             raise ValueError(f"--out={given.out}: {given.run_dir} gives no labels of pixels")
         else:
-            _main_classes(network, spec, given.files)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-
-
-def _main_labels(network: nn.Module, spec: DataSpec, files: Sequence[Path], out: Path) -> None:
-    if len({file.stem for file in files}) < len(files):
-        raise ValueError("two of the images have the same name; their labels would be one file")
-    predictions = _predict_labels(network, spec, files)
-    out.mkdir(parents=True, exist_ok=True)
-    for file, (description, image, labels) in zip(files, predictions, strict=True):
-        print(f"{file}: {description}")
-        for label, share in enumerate(torch.bincount(labels.flatten()) / labels.numel()):
-            if share > 0:
-                print(f"  {label:>3} = {spec.classes[label]:<12} {float(share):.4f} of the pixels")
-        for written in write_labels(out / file.stem, image, labels, len(spec.classes)):
-            print(f"  {written}")
-
-
-def _main_classes(network: nn.Module, spec: DataSpec, files: Sequence[Path]) -> None:
-    predictions = _predict_classes(network, spec, files)
-    for file, (description, probabilities) in zip(files, predictions, strict=True):
-        print(f"{file}: {description}")
-        best = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:SHOWN]
-        for name in best:
-            print(f"  {name:<12} {probabilities[name]:.4f}")
+            lines = class_lines(network, spec, given.files)
+        for line in lines:
+            print(line)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from context_agg.analysis.kronecker import (
     plot_kernels,
     run_stack,
 )
+from context_agg.analysis.layer_comparison import compare_layers
 from context_agg.analysis.receptive_field import (
     effective_side,
     input_gradient,
@@ -36,7 +37,7 @@ from context_agg.analysis.receptive_field import (
     receptive_fields,
     support,
 )
-from context_agg.analysis.reference import compare_layers, plot_edges, plot_taps
+from context_agg.analysis.reference_figures import plot_edges, plot_taps
 from context_agg.cli.compose import compose_config
 from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData

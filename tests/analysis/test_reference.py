@@ -8,15 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from context_agg.analysis.layer_comparison import compare_layers
 from context_agg.analysis.reference import (
     EDGE_KERNEL,
-    compare_layers,
     cross_image,
     dilated_conv,
     multi_scale,
-    plot_edges,
-    plot_taps,
 )
+from context_agg.analysis.reference_figures import plot_edges, plot_taps
 
 
 def test_one_dimension_by_hand() -> None:
