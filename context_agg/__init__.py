@@ -1,10 +1,22 @@
 """The dilated context module of Yu and Koltun (ICLR 2016), with a hand-written backward pass."""
 
-from context_agg.networks.context import (
-    ContextModule,
-    DilatedConv2d,
-    identity_init_,
-    receptive_field,
-)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from context_agg.networks.context import (
+        ContextModule,
+        DilatedConv2d,
+        identity_init_,
+        receptive_field,
+    )
 
 __all__ = ["ContextModule", "DilatedConv2d", "identity_init_", "receptive_field"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports torch only when a name is asked for: a command that needs none starts at once."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from context_agg.networks import context
+
+    return getattr(context, name)

@@ -11,7 +11,6 @@ from context_agg.cli.errors import exit_on_mistake, one_message
 from context_agg.cli.parser import command_parser
 from context_agg.cli.quiet import quiet
 from context_agg.runs.directory import METRICS, read_json
-from context_agg.runs.load import load_weights, read_settings, read_weights
 
 
 def evaluate(run_dir: Path) -> dict[str, float]:
@@ -20,9 +19,11 @@ def evaluate(run_dir: Path) -> dict[str, float]:
     Raises:
         UserError: if the directory holds no trained run, or its data are not to be found.
     """
+    from context_agg.runs.load import load_weights, read_settings, read_weights  # torch
+
     with one_message():
         cfg, weights = read_settings(run_dir), read_weights(run_dir)
-        from context_agg.runs.build import build, build_trainer  # Lightning takes seconds
+        from context_agg.runs.build import build, build_trainer  # Lightning
 
         data, learner = build(cfg)
         load_weights(learner.network, weights, run_dir)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.parser import command_parser
-from context_agg.runs.table import FILES, write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_parser("report", __doc__)
     parser.add_argument("folder", metavar="DIR", type=Path, help="holds runs, at any depth")
     folder = parser.parse_args(arguments).folder
+    from context_agg.runs.table import FILES, write_report  # matplotlib: not for --help
+
     with exit_on_mistake():
         print(write_report(folder), end="")
     print(f"written to {folder}: {', '.join(FILES)}")

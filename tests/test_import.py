@@ -1,16 +1,62 @@
-"""What an import costs."""
+"""What an import and a command cost: only the libraries that are needed."""
 
 import subprocess
 import sys
+from pathlib import Path
 
-HEAVY = {"lightning", "hydra", "omegaconf", "torchvision", "torchmetrics", "sklearn", "matplotlib"}
+import pytest
+
+LIBRARIES = {
+    "torch",
+    "lightning",
+    "torchvision",
+    "torchmetrics",
+    "sklearn",
+    "matplotlib",
+    "tensorboard",
+    "hydra",
+}
+ROOT = Path(__file__).parents[1]
 
 
-def test_importing_the_package_loads_torch_and_nothing_heavier() -> None:
-    code = "import context_agg, context_agg.ops, sys; print(*sys.modules)"
+def loaded(code: str, *arguments: str) -> set[str]:
+    """The libraries that a piece of Python has imported when it ends."""
+    program = f"try:\n    {code}\nfinally:\n    import sys; print('LOADED', *sys.modules)"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
     )
-    loaded = set(result.stdout.split())
-    assert {"torch", "context_agg.networks.context", "context_agg.ops.rules"} <= loaded
-    assert not loaded & (HEAVY | {"tensorboard"})
+    *_, last = (line for line in result.stdout.splitlines() if line.startswith("LOADED"))
+    return set(last.split()) & LIBRARIES
+
+
+def test_a_drop_in_user_pays_for_torch_and_nothing_heavier() -> None:
+    assert loaded("import context_agg") == set()
+    assert loaded("from context_agg import ContextModule, DilatedConv2d") == {"torch"}
+    assert loaded("import context_agg.ops") == {"torch"}
+
+
+MODEL = str(ROOT / "models" / "basic_mnist")
+REPORT = {"matplotlib", "tensorboard", "hydra"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "needed"),
+    [
+        ("predict", [MODEL, str(ROOT / "docs" / "figures" / "scene.png")], {"torch", "hydra"}),
+        ("export", [MODEL, "OUT"], {"torch", "hydra"}),
+        ("report", ["FOLDER"], REPORT),
+        ("report", ["--help"], {"hydra"}),
+        ("evaluate", ["--help"], {"hydra"}),
+        ("train", ["--help"], {"hydra"}),
+        ("train", ["optimizer.lrr=1"], {"hydra"}),
+        ("train", ["optimizer.lr=-1"], {"hydra", "torch"}),
+        ("check", ["backprop=brokn"], {"hydra", "torch"}),
+    ],
+)
+def test_a_command_imports_nothing_that_it_does_not_need(
+    command: str, arguments: list[str], needed: set[str], tmp_path: Path
+) -> None:
+    named = [line.replace("OUT", str(tmp_path / "out")) for line in arguments]
+    named = [line.replace("FOLDER", str(tmp_path)) for line in named]
+    code = f"import runpy; runpy.run_module('context_agg.{command}', run_name='__main__')"
+    assert loaded(code, *named) == needed
