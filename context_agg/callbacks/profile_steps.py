@@ -10,6 +10,7 @@ class ProfileSteps(L.Callback):
     """Records training steps (data, forward, backward, optimizer) into the run's directory.
 
     Writes a trace, *.pt.trace.json, and profile.txt, the operators by the time they take.
+    Lightning's PyTorchProfiler with the same schedule leaves its table empty (2.6).
 
     Args:
         warmup: first steps, which are not recorded.
