@@ -1,4 +1,4 @@
-"""The manners of a sweep (`python -m context_agg.train -m ...`), as a callback of Hydra.
+"""How a sweep behaves (`python -m context_agg.train -m ...`), as a callback of Hydra.
 
 Directories are named after the overrides, each run writes what it prints into a log of its own, a
 run that fails does not stop the others, and a table ends it all.
@@ -11,16 +11,17 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli.sweeps import alternatives, file_params
 from context_agg.runs.directory import LOG, METRICS, forget
 from context_agg.runs.table import FILES, write_report
 
+UNNAMED = "outputs/sweep"  # conf/train.yaml's hydra.sweep.dir: nobody has named another
 FAILURES = "failures.txt"  # a line per failed run: all jobs append to it, the end reads it
 
 
@@ -46,17 +47,21 @@ class Sweep(Callback):
         self._finished_before = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Names the sweep after the keys it varies and what it sets, a run after what varies."""
-        given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        last = {override.key_or_group: override for override in given}  # Hydra takes the last too
-        constant = {key: o for key, o in last.items() if not o.is_sweep_override()}
-        swept = sorted(last.keys() - constant.keys() - {"seed"})
-        same = sorted(str(o.input_line).lstrip("+") for key, o in constant.items() if key != "seed")
-        name = file_name(",".join([*swept, *same]))
+        """Names the sweep after the keys it varies and what it sets, a run after what varies.
+
+        A sweep whose place is named already, on the command line or in a file, keeps it. What a
+        file sweeps over stays in the names of the runs where the command line takes one value.
+        """
+        given = alternatives(config.hydra.overrides.task)
+        swept = {key for key, lines in given.items() if len(lines) > 1}
+        swept |= alternatives(file_params(config.hydra)).keys()
+        constant = {key: lines[0].lstrip("+") for key, lines in given.items() if key not in swept}
         # Each run composes its configuration from these overrides and its own.
         overrides = config.hydra.overrides.hydra
-        if name and not any(line.startswith("hydra.sweep.dir=") for line in overrides):
-            config.hydra.sweep.dir = f"{config.hydra.sweep.dir}_{name}"
+        if config.hydra.sweep.dir == UNNAMED:
+            same = sorted(line for key, line in constant.items() if key != "seed")
+            name = file_name(",".join(["", *sorted(swept - {"seed"}), *same]))
+            config.hydra.sweep.dir = f"{UNNAMED}{name}"
             overrides.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         excluded = ",".join(dict.fromkeys(["seed", *constant]))
         overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")

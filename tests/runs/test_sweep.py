@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from context_agg.ops import CONV_OPS
 from context_agg.runs.sweep import run_name
 from context_agg.train import main
 from tests.tiny_run import TINY
@@ -32,8 +33,12 @@ def test_names_hold_no_characters_that_hydra_or_a_shell_would_trip_over(
 
 def sweep(*overrides: str) -> int | str | None:
     """Calls the command in this process; returns its exit code."""
+    return call("-m", *overrides)
+
+
+def call(*arguments: str) -> int | str | None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", "-m", *overrides])
+        patch.setattr(sys, "argv", ["train", *arguments])
         try:
             main()
         except SystemExit as exit_:
@@ -88,6 +93,46 @@ def test_a_sweep_is_named_after_the_keys_it_varies_and_what_it_sets(
     }
     runs_of_large = Path("outputs/sweep_backprop-auto_model-large").glob("seed-*")
     assert sorted(run_dir.name for run_dir in runs_of_large) == ["seed-0", "seed-1", "seed-7"]
+
+
+def test_a_sweep_that_a_file_describes_has_the_file_s_name_and_needs_no_m(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the command line takes one of the values that the file sweeps over."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("context_agg.train.train", pretend)
+    basic = "hydra/launcher=basic"
+    assert call("experiment=digits/backprop", basic, "backprop=auto", "seed=1,2") == 0
+    assert call("experiment=post/broken", basic, "optimizer.lr=0.1") == 0
+    folders = {str(file.parent) for file in Path("outputs").rglob("train.log")}
+    assert folders == {
+        *(
+            f"outputs/digits/backprop/backprop-auto_model.init-{init}/seed-{seed}"
+            for init in ("identity", "normal")
+            for seed in (1, 2)
+        ),
+        *(f"outputs/post/broken/seed-{seed}" for seed in (0, 1, 2)),
+    }
+
+
+def test_a_folder_of_experiments_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("context_agg.train.train", pretend)
+    mine = tmp_path / "mine" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {backprop: '%s'}}}\n"
+    mine.write_text(text % "auto,brokn")
+    given = ("--config-dir", "mine", "experiment=mine")
+    assert call(*given) == f"backprop=brokn must be one of {', '.join(CONV_OPS)}"
+    assert "did you mean 'optimizer.lr'" in str(call(*given, "optimizer.lrr=1"))
+    assert not Path("outputs").exists()
+    mine.write_text(text % "auto,broken")
+    assert call(*given) == 0
+    folders = {str(file.parent) for file in Path("outputs").rglob("train.log")}
+    runs = (f"backprop-{backprop}/seed-0" for backprop in ("auto", "broken"))
+    assert folders == {f"outputs/sweep_backprop_experiment-mine/{run}" for run in runs}
 
 
 def pretend(cfg: object, output_dir: Path, model: str) -> dict[str, float]:
