@@ -77,7 +77,7 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_csv(file: Path, rows: Sequence[Row]) -> None:
+def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Rows under the names of all their columns; what a row lacks is left empty."""
     names = dict.fromkeys(name for row in rows for name in row)
     with file.open("w", newline="") as stream:

@@ -1,8 +1,4 @@
-"""Measures and draws what docs/convolutions.md shows: part of `make figures`.
-
-Views, hand-set kernels, Kronecker products, shifts and maps. Needs MNIST where a CSV file of
-docs/results is missing, and for the figure of the maps.
-"""
+"""What dilated convolutions see: views, kernels set by hand, Kronecker products, shifts, maps."""
 
 from collections.abc import Iterator
 
@@ -10,14 +6,11 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from recorded import FIGURES, ROOT, read, record
-from steps import batch_of, step
-from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.equivariance import PoolingNet, circular, plot_shift_errors, shift_error
 from context_agg.analysis.features import plot_architecture, plot_maps
-from context_agg.analysis.filters import photograph, plot_filters, plot_pooling
+from context_agg.analysis.filters import costs, photograph, plot_filters, plot_pooling
 from context_agg.analysis.kronecker import (
     compare_approximations,
     composite_kernel,
@@ -39,13 +32,16 @@ from context_agg.analysis.receptive_field import (
 )
 from context_agg.analysis.reference_figures import plot_edges, plot_taps
 from context_agg.cli.compose import compose_config
-from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.lecture import LectureNet
 from context_agg.runs.load import load_network
+from studies.results import ROOT, read
+from studies.study import Study
+from studies.tables import plain_table
+from studies.training import step
 
 TRAINED = ROOT / "models" / "basic_mnist"  # from the identity, with manual, 3 epochs
 SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), 4)
@@ -73,13 +69,13 @@ def mnist() -> ImageData:
 
 def digit() -> Tensor:
     """The first test image of MNIST, a seven, 0..1: (1, 1, 28, 28)."""
-    return mnist().test.images[:1].float() / 255
+    return mnist().test.batch(slice(1))[0]
 
 
 def canvas(side: int = 84, images: int = 8) -> Tensor:
     """Pages of MNIST digits, 0..1: (images, 1, side, side)."""
     rows = side // 28
-    digits = mnist().test.images[: images * rows**2].float() / 255
+    digits, _ = mnist().test.batch(slice(images * rows**2))
     pages = digits.view(images, rows, rows, 28, 28).transpose(2, 3)
     return pages.reshape(images, 1, side, side)
 
@@ -189,7 +185,7 @@ def fit(network: nn.Module, data: ImageData, images: int = 20_000) -> None:
     """Trains a classifier on MNIST for a while."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for batch in torch.split(torch.randperm(len(data.train.images))[:images], 64):
-        step(network, nn.CrossEntropyLoss(), optimizer, *batch_of(data.train, batch))
+        step(network, nn.CrossEntropyLoss(), optimizer, *data.train.batch(batch))
 
 
 def trained_kernel() -> Tensor:
@@ -253,47 +249,68 @@ def measure_shifts() -> Iterator[list[str]]:
         yield [name, *(f"{shift_error(network, x, shift):.3g}" for shift in range(1, 9))]
 
 
-def figures() -> Iterator[tuple[str, Figure]]:
-    """All figures of docs/convolutions.md, with their names."""
-    yield "growth", plot_growth()
-    yield "depth", plot_depth()
-    yield "gridding", plot_gridding([(2, 2, 2), (2, 4, 8), (1, 2, 5), (1, 1, 2, 4, 8, 16, 1)])
+def plot_views() -> Figure:
+    """What the module's output depends on, untrained and trained."""
     x = canvas()
-    yield (
-        "views",
-        plot_measured({name: context_views(make(), x)[6] for name, make in VIEWS.items()}),
+    return plot_measured({name: context_views(make(), x)[6] for name, make in VIEWS.items()})
+
+
+def plot_recorded_shifts() -> Figure:
+    """The recorded errors."""
+    return plot_shift_errors(
+        {row.pop("network"): [float(error) for error in row.values()] for row in read("shifts")}
     )
-    yield "filters", plot_filters(photograph())
-    yield "pooling", plot_pooling(photograph())
-    yield "taps", plot_taps()
-    yield "edges", plot_edges()
-    yield "kernels", plot_kernels()
-    yield "approximations", plot_recorded_approximations()
-    shifts = {
-        row.pop("network"): [float(error) for error in row.values()] for row in read("shifts")
+
+
+def cost_table() -> str:
+    """Weights of the kinds of convolution, for three layers."""
+    layers = {
+        "5x5, 1 to 32": (5, 1, 32),
+        "5x5, 32 to 64": (5, 32, 64),
+        "3x3, 16 to 16": (3, 16, 16),
     }
-    yield "shifts", plot_shift_errors(shifts)
-    networks = {"random": untrained("normal"), "trained": trained()}
-    yield "maps", plot_maps(networks, digit(), maps=2)
-    yield "architecture", plot_architecture(trained(), SPEC)
-    yield (
-        "architecture_lecture",
-        plot_architecture(LectureNet("default", 0.25, **SPEC.shapes), SPEC),
-    )
+    rows = []
+    for name, layer in layers.items():
+        weights = {kind: f"{cost.weights:,}" for kind, cost in costs(*layer).items()}
+        rows.append({"kernel, maps in to out": name} | weights)
+    return plain_table(rows)
 
 
-def main() -> None:
-    """Measures what is missing in docs/results, and draws."""
-    quiet()
-    record("views", measure_views)
-    record("layers", measure_layers)
-    record("kronecker", measure_kronecker)
-    record("approximations", measure_approximations)
-    record("shifts", measure_shifts)
-    for name, figure in figures():
-        figure.savefig(FIGURES / f"{name}.png", dpi=100)
-    write_tables()
-
-
-if __name__ == "__main__":
-    main()
+STUDY = Study(
+    "convolutions",
+    measurements={
+        "views": measure_views,
+        "layers": measure_layers,
+        "kronecker": measure_kronecker,
+        "approximations": measure_approximations,
+        "shifts": measure_shifts,
+    },
+    figures={
+        "growth": plot_growth,
+        "depth": plot_depth,
+        "gridding": lambda: plot_gridding(
+            [(2, 2, 2), (2, 4, 8), (1, 2, 5), (1, 1, 2, 4, 8, 16, 1)]
+        ),
+        "views": plot_views,
+        "filters": lambda: plot_filters(photograph()),
+        "pooling": lambda: plot_pooling(photograph()),
+        "taps": plot_taps,
+        "edges": plot_edges,
+        "kernels": plot_kernels,
+        "approximations": plot_recorded_approximations,
+        "shifts": plot_recorded_shifts,
+        "maps": lambda: plot_maps(
+            {"random": untrained("normal"), "trained": trained()}, digit(), maps=2
+        ),
+        "architecture": lambda: plot_architecture(trained(), SPEC),
+        "architecture_lecture": lambda: plot_architecture(
+            LectureNet("default", 0.25, **SPEC.shapes), SPEC
+        ),
+    },
+    tables={
+        "views": lambda: plain_table(read("views")),
+        "layers": lambda: plain_table(read("layers")),
+        "costs": cost_table,
+        "kronecker": lambda: plain_table(read("kronecker")),
+    },
+)

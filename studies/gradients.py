@@ -1,31 +1,23 @@
-"""Measures what docs/gradients.md tells: part of `make figures`.
-
-How a wrong backward pass lies to the true one at the start, in the post's network and in ours; what
-catches which mistake; and what becomes of identity initialisation under the rule "broken". Needs
-MNIST. Writes small CSV files to docs/results, which are measured again only where they are missing,
-figures to docs/figures, and the documents' tables.
-"""
+"""The gradient laboratory: wrong rules at the start, what catches them, and a collapse."""
 
 import statistics
 from collections.abc import Iterator
 
-import lightning as L
 import torch
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
-from recorded import FIGURES, read, record
-from steps import batch_of
-from steps import step as train_step
-from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.colours import COLORS
 from context_agg.cli.compose import compose_config
-from context_agg.cli.quiet import quiet
 from context_agg.gradients.agreement import network_alignment
 from context_agg.networks.context import DilatedConv2d
 from context_agg.runs.build import build
 from context_agg.runs.catch import CHECKS, catch_rows
+from studies.results import read
+from studies.study import Study
+from studies.tables import plain_table
+from studies.training import step
 
 STARTS = {  # by name, what is put beside the true gradient
     "post, `broken`": ("experiment=post_broken",),
@@ -51,7 +43,7 @@ def start_cosines(*overrides: str) -> list[float]:
     """Per convolution of the context module, the median cosine of its weight gradient."""
     cfg = compose_config(*overrides)
     data, loss = instantiate(cfg.data), instantiate(cfg.loss)
-    x, target = data.test.images[:IMAGES].double() / 255, data.test.target[:IMAGES].long()
+    x, target = data.test.batch(slice(IMAGES), torch.float64)
     cosines = []
     for seed in range(NETWORKS):
         torch.manual_seed(seed)
@@ -87,7 +79,6 @@ STEPS, EVERY = 860, 25  # an epoch
 def follow(rule: str) -> Iterator[list[str]]:
     """Trains the basic module from the identity: step, layer, cosine, size of the output."""
     cfg = compose_config("data=mnist", f"backprop={rule}")
-    L.seed_everything(cfg.seed, verbose=False)
     data, learner = build(cfg)
     network, loss, optimizer = learner.network, learner.loss, learner.optimizer
     outputs: dict[str, float] = {}
@@ -99,14 +90,14 @@ def follow(rule: str) -> Iterator[list[str]]:
 
             module.register_forward_hook(keep)
     order = torch.randperm(len(data.train.images), generator=torch.Generator().manual_seed(0))
-    for step, batch in enumerate(torch.split(order, data.batch_size)[:STEPS]):
-        x, target = batch_of(data.train, batch)
-        if step % EVERY == 0:
+    for number, batch in enumerate(torch.split(order, data.batch_size)[:STEPS]):
+        x, target = data.train.batch(batch)
+        if number % EVERY == 0:
             alignments = network_alignment(network, loss, x, target)
             for name, scale in outputs.items():
                 cosine = alignments[f"{name}.weight"].cosine
-                yield [rule, str(step), name, f"{cosine:.4f}", f"{scale:.4g}"]
-        train_step(network, loss, optimizer, x, target)
+                yield [rule, str(number), name, f"{cosine:.4f}", f"{scale:.4g}"]
+        step(network, loss, optimizer, x, target)
 
 
 def measure_collapse() -> Iterator[list[str]]:
@@ -143,15 +134,22 @@ def plot_collapse() -> Figure:
     return figure
 
 
-def main() -> None:
-    """Measures what is missing in docs/results, and draws."""
-    quiet()
-    record("start_cosines", measure_starts)
-    record("catch", measure_catch)
-    record("identity_broken", measure_collapse)
-    plot_collapse().savefig(FIGURES / "identity_broken.png", dpi=100)
-    write_tables()
+def start_table() -> str:
+    """Median cosines of the layers, to two digits."""
+    rows = read("start_cosines")
+    for row in rows:
+        for name in list(row)[1:]:
+            row[name] = f"{float(row[name]):.2f}"
+    return plain_table(rows)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study(
+    "gradients",
+    measurements={
+        "start_cosines": measure_starts,
+        "catch": measure_catch,
+        "identity_broken": measure_collapse,
+    },
+    figures={"identity_broken": plot_collapse},
+    tables={"starts": start_table, "catch": lambda: plain_table(read("catch"))},
+)

@@ -1,35 +1,32 @@
-"""Measures and draws what docs/dense.md shows, beside the sweeps: part of `make figures`.
-
-Why a context module from random weights stalls on class maps, what normalisation does about it,
-and the picture of what the trained ones answer. Needs models/scenes_* and, where a CSV file
-of docs/results is missing, the runs of `make scenes`.
-"""
+"""Dense prediction on scenes of digits: three stages, starts, and what rescues random ones."""
 
 import itertools
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping
 
-import lightning as L
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from recorded import FIGURES, ROOT, read, record
-from steps import batch_of, step
-from tables import write_tables
 from torch import Tensor, nn
 
 from context_agg.analysis.receptive_field import input_gradient
 from context_agg.cli.compose import compose_config
-from context_agg.cli.quiet import quiet
 from context_agg.data.images import ImageData
 from context_agg.data.palette import colourise
+from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
 from context_agg.runs.build import build
+from context_agg.runs.curves import plot_bands
 from context_agg.runs.load import load_network
 from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 from context_agg.training.metrics import MeanIoU
+from studies.results import ROOT, Curves, read, read_curves
+from studies.study import Study
+from studies.tables import in_words, plain_table, sweep_table
+from studies.training import step
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
 SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")
@@ -44,7 +41,6 @@ def stage_two(start: str, seed: int = 0) -> tuple[ImageData, Learner]:
     lift = f"front_end.lift={LIFT if lifted else 0}"
     cfg = compose_config("experiment=scenes_context", f"model.init={init}", lift, f"seed={seed}")
     cfg.start_from = str(FRONT_END)
-    L.seed_everything(seed, verbose=False)
     data, learner = build(cfg)
     start_from(cfg, learner.network, data.spec)
     return data, learner
@@ -67,7 +63,7 @@ def measure_signal() -> Iterator[list[str]]:
     yield ["start", "spread of the output", "own 5x5", "gradient"]
     for start in STARTS:
         data, learner = stage_two(start)
-        x, target = batch_of(data.train, slice(32))
+        x, target = data.train.batch(slice(32))
         network, context = parts(learner)
         maps = network.front_end(x).detach()
         output = context(maps)
@@ -90,7 +86,7 @@ def measure_cut() -> Iterator[list[str]]:
         target = data.test.target[:100]
         ink = (target > 0) & (target != VOID)
         with torch.no_grad():
-            maps = network(data.test.images[:100].float() / 255).movedim(1, -1)[ink]
+            maps = network(data.test.batch(slice(100))[0]).movedim(1, -1)[ink]
         above = (maps[:, 1:] > 0).float().mean(0)
         run = f"basic/model.init-identity/seed-{seed}"
         (iou,) = (float(row["test/iou"]) for row in read("scenes") if row["run"] == run)
@@ -124,14 +120,20 @@ def measure_normalised(epochs: int = 6, seeds: int = 3) -> Iterator[list[str]]:
         order = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
             for batch in torch.split(torch.randperm(len(data.train), generator=order), 16):
-                step(network, learner.loss, optimizer, *batch_of(data.train, batch))
+                step(network, learner.loss, optimizer, *data.train.batch(batch))
         network.eval()
         metric = MeanIoU(len(data.spec.classes))
         with torch.no_grad():
             for first in range(0, len(data.test), 50):
-                x, target = batch_of(data.test, slice(first, first + 50))
+                x, target = data.test.batch(slice(first, first + 50))
                 metric.update(network(x), target)
         yield ["xavier, batch normalisation", str(seed), f"{float(metric.compute()):.4f}"]
+
+
+def first_scene() -> Image.Image:
+    """A test scene as an image file, for `predict`."""
+    data, _ = build(compose_config("experiment=scenes_front_end"))
+    return Image.fromarray(data.test.images[0, 0].numpy())
 
 
 def plot_scenes(scenes: int = 3) -> Figure:
@@ -144,7 +146,7 @@ def plot_scenes(scenes: int = 3) -> Figure:
     for name in SHOWN:
         network, _ = load_network(ROOT / "models" / name)
         with torch.no_grad():
-            columns.append(colourise(network(images.float() / 255).argmax(1), classes))
+            columns.append(colourise(network(network_input(images)).argmax(1), classes))
     figure = Figure(figsize=(7.5, 1.55 * scenes + 0.3), layout="constrained")
     panels = figure.subplots(scenes, len(columns))
     for column, title, pictures in zip(panels.T, TITLES, columns, strict=True):
@@ -155,17 +157,63 @@ def plot_scenes(scenes: int = 3) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Measures what is missing in docs/results, and draws."""
-    quiet()
-    record("scenes_signal", measure_signal)
-    record("scenes_cut", measure_cut)
-    record("scenes_normalised", measure_normalised)
-    data, _ = build(compose_config("experiment=scenes_front_end"))
-    Image.fromarray(data.test.images[0, 0].numpy()).save(FIGURES / "scene.png")
-    plot_scenes().savefig(FIGURES / "scenes_labels.png", dpi=100)
-    write_tables()
+def sweep_words(parts: Mapping[str, str]) -> dict[str, list[Curves]]:
+    """The recorded curves of some parts, in words."""
+    return {
+        in_words(variant, words): runs
+        for part, words in parts.items()
+        for variant, runs in read_curves("scenes", part).items()
+    }
 
 
-if __name__ == "__main__":
-    main()
+STAGES = {
+    "front_end": "front end",
+    "basic": "basic",
+    "plain": "plain",
+    "joint": "basic, identity, then joint",
+    "lifted": "basic, identity, lifted",
+    "lifted_joint": "basic, identity, lifted, then joint",
+}
+RESCUE = {
+    "faster": "xavier, learning rate 0.003",
+    "longer": "xavier, 24 epochs",
+    "kaiming": "kaiming",
+    "lifted_longer": "identity, lifted, 24 epochs",
+}
+IOU = ("test/iou", "test/accuracy")
+
+
+def rescue_table() -> str:
+    """The sweeps of what rescues random starts, and batch normalisation."""
+    table = sweep_table("scenes", RESCUE, ("test/iou",))
+    ious = [float(row["test/iou"]) for row in read("scenes_normalised")]
+    spread = f"{statistics.fmean(ious):.4f} ± {statistics.stdev(ious):.4f}"
+    return table + f"| xavier, batch normalisation | {len(ious)} | {spread} |\n"
+
+
+STUDY = Study(
+    "scenes",
+    measurements={
+        "scenes_signal": measure_signal,
+        "scenes_cut": measure_cut,
+        "scenes_normalised": measure_normalised,
+    },
+    needs=("front_end",),
+    models={
+        "scenes_front_end": "front_end/seed-0",
+        "scenes_xavier": "basic/model.init-xavier/seed-0",
+        "scenes_identity": "basic/model.init-identity/seed-0",
+    },
+    figures={
+        "scenes": lambda: plot_bands(sweep_words(STAGES)),
+        "scenes_labels": plot_scenes,
+        "scene": first_scene,
+    },
+    tables={
+        "scenes": lambda: sweep_table("scenes", STAGES, IOU),
+        "scenes_short": lambda: sweep_table("scenes", {"short": "basic", "large": "large"}, IOU),
+        "scenes_rescue": rescue_table,
+        "scenes_cut": lambda: plain_table(read("scenes_cut")),
+        "scenes_signal": lambda: plain_table(read("scenes_signal")),
+    },
+)

@@ -1,0 +1,1 @@
+"""What the documents claim, measured: one file per study. `python -m studies` lists them."""

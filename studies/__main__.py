@@ -1,0 +1,77 @@
+"""Repeat a study: `python -m studies NAME`.
+
+Runs what docs/results lacks, records it there, and draws the figures and tables of the documents.
+Without a name, lists the studies, with the time that their recorded runs took.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from context_agg.cli.errors import exit_on_mistake, one_message
+from context_agg.cli.quiet import quiet
+from studies import convolutions, digits, gradients, lecture, mnist, post, scenes
+from studies.study import Study
+from studies.tables import DOCUMENTS, plain_table, with_tables
+
+MODULES = (digits, mnist, lecture, post, scenes, gradients, convolutions)
+STUDIES: dict[str, Study] = {module.STUDY.name: module.STUDY for module in MODULES}
+
+
+def costs() -> str:
+    """What the studies consist of, and how long that takes, as recorded."""
+    return plain_table(
+        [
+            {
+                "study": name,
+                "runs": str(sum(1 for _ in study.runs())),
+                "missing": str(len(study.missing())),
+                "core hours": f"{study.seconds() / 3600:.1f}",
+            }
+            for name, study in STUDIES.items()
+        ]
+    )
+
+
+TABLES = {"studies": costs} | {
+    name: table for study in STUDIES.values() for name, table in study.tables.items()
+}
+
+
+def write_tables() -> None:
+    """Makes the tables of all documents anew."""
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document, TABLES))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    choices = ["all", *STUDIES]
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(choices)}")
+    parser.add_argument("--draw", action="store_true", help="run nothing: figures and tables only")
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.names if name not in choices]:
+        sys.exit(f"there is no study {unknown[0]!r}; choose one of {', '.join(choices)}")
+    if not given.names:
+        print(costs(), end="")
+        return
+    quiet()
+    names = list(STUDIES) if "all" in given.names else given.names
+    failed: list[str] = []
+    with exit_on_mistake(), one_message():
+        for name in names:
+            if not given.draw:
+                failed += STUDIES[name].run()
+            STUDIES[name].draw()
+    write_tables()
+    if failed:
+        sys.exit(f"{len(failed)} runs failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Where the documents' numbers are kept: small CSV files in docs/results."""
+
+import csv
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from context_agg.runs.table import write_csv
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+FIGURES = ROOT / "docs" / "figures"
+
+Curves = dict[str, list[float]]
+"""By scalar, its values by epoch."""
+
+Measure = Callable[[], Iterable[Sequence[str]]]
+"""Rows of a table; the first names the columns."""
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """The rows of docs/results/NAME.csv; none where there is no such file."""
+    file = RESULTS / f"{name}.csv"
+    if not file.is_file():
+        return []
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def read_curves(study: str, part: str) -> dict[str, list[Curves]]:
+    """The recorded curves of a part of a study, by variant (without the seed), a run each."""
+    runs: dict[str, Curves] = {}
+    for row in read(f"{study}_curves"):
+        run = row.pop("run")
+        if run.startswith(f"{part}/"):
+            row.pop("epoch")
+            curves = runs.setdefault(run, {})
+            for scalar, value in row.items():
+                if value:
+                    curves.setdefault(scalar, []).append(float(value))
+    variants: dict[str, list[Curves]] = {}
+    for run, curves in runs.items():
+        variants.setdefault(run.rpartition("/")[0], []).append(curves)
+    return variants
+
+
+def add_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Appends to docs/results/NAME.csv; what a row lacks is left empty."""
+    if rows:
+        write_csv(RESULTS / f"{name}.csv", [*read(name), *rows])
+
+
+def measure(name: str, rows: Measure) -> None:
+    """Measures docs/results/NAME.csv where it is missing, and notes how long that took."""
+    file = RESULTS / f"{name}.csv"
+    if file.is_file():
+        return
+    print(f"measuring {name}", flush=True)
+    start = time.perf_counter()
+    part = file.with_suffix(".part")
+    with part.open("w", newline="") as stream:
+        for row in rows():
+            csv.writer(stream, lineterminator="\n").writerow(row)
+            stream.flush()
+    part.rename(file)
+    seconds = f"{time.perf_counter() - start:.0f}"
+    others = [row for row in read("seconds") if row["measurement"] != name]
+    write_csv(RESULTS / "seconds.csv", [*others, {"measurement": name, "seconds": seconds}])
