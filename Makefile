@@ -43,11 +43,14 @@ results: $(VENV)/installed ## all studies: what docs/results lacks is run and re
 figures: $(VENV)/installed ## every figure and table of README and docs, from the recorded numbers
 	$(BIN)/python -m studies all --draw
 
+# Every test has one thread, so they run side by side, a process per core.
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(VENV)/installed-dev ## the test suite, without what is slow
-	$(BIN)/python -m pytest -m 'not slow and not notebook' $(ARGS)
+	$(PYTEST) -m 'not slow and not notebook' $(ARGS)
 
 test-all: test ## the test suite, and then what is slow and the tour
-	$(BIN)/python -m pytest -m 'slow or notebook' $(ARGS)
+	$(PYTEST) -m 'slow or notebook' $(ARGS)
 
 check: lint types test-all ## all that CI asks for
 
