@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from context_agg.cli.compose import compose_config
 from context_agg.train import train
 from tests.fake_mnist import write_mnist
+from tests.operands import operands
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,7 +29,8 @@ WRONG = {"python -m context_agg.check backprop=broken"}  # finds a mistake
 
 def blocks(document: Path, language: str) -> list[str]:
     """The fenced code of a document."""
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.M | re.S)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(), re.M | re.S)
+    return [code for name, code in fenced if name == language]
 
 
 def commands(program: str) -> list[str]:
@@ -128,6 +131,21 @@ def test_the_error_that_readme_shows(
 def test_python_in_the_documents_runs(document: Path) -> None:
     for code in blocks(document, "python"):
         exec(compile(code, document.name, "exec"), {})
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_the_backward_pass_that_readme_shows_is_autograd_s(dilation: int) -> None:
+    shown: dict[str, Any] = {}
+    (code,) = (block for block in blocks(DOCUMENTS[0], "python") if "def backward(" in block)
+    exec(compile(code, "README.md", "exec"), shown)
+    x, weight, bias = operands(n=2, c=3, k=4, h=7, w=6)
+    y = torch.nn.functional.conv2d(x, weight, bias, padding=dilation, dilation=dilation)
+    grad_output = torch.randn_like(y)
+    true = torch.autograd.grad(y, (x, weight, bias), grad_output)
+    for gradient, expected in zip(
+        shown["backward"](grad_output, x, weight, dilation), true, strict=True
+    ):
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
