@@ -79,6 +79,13 @@ def test_every_sweep_belongs_to_a_study_and_every_number_to_a_sweep() -> None:
         assert curves == set(recorded)
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_what_a_sweep_starts_from_is_a_run_of_its_study(part: str) -> None:
+    run = first_run(part)
+    start = run.starts_from()
+    assert start is None or start in {other.directory for other in Study(run.study).runs()}
+
+
 # A study of three parts, one after the other, in a place of its own.
 
 SWEEPS = {
