@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from context_agg.runs.curves import plot_bands
-from studies.plots import RULES, draw_dots
+from context_agg.analysis.colours import COLORS
+from studies.plots import RULES, draw_dots, draw_seeds
 from studies.results import read_curves
 from studies.study import Study
-from studies.tables import in_words, plain_table, scores, sweep_table
+from studies.tables import plain_table, scores, sweep_table
 
 SHORT = ("test/accuracy", "final/accuracy")
 
@@ -29,14 +29,19 @@ def accuracies(part: str) -> dict[str, list[float]]:
 
 def plot_rules() -> Figure:
     """Test accuracy of every seed: all variants, and the right rules enlarged."""
-    variants = {in_words(name): values for name, values in accuracies("backprop").items()}
+    variants = {
+        f"{rule}, {start}": accuracies("backprop")[f"backprop/backprop-{rule}_model.init-{start}"]
+        for rule in RULES
+        for start in ("identity", "normal")
+    }
     colors = {words: RULES[words.partition(",")[0]] for words in variants}
+    right = {words: values for words, values in variants.items() if "broken" not in words}
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    whole, enlarged = figure.subplots(1, 2, sharey=True)
-    for axes in (whole, enlarged):
-        draw_dots(axes, variants, colors)
-    whole.set(xlabel="test accuracy", xlim=(0.865, 1))
-    enlarged.set(xlabel="the same, from 0.985 to 0.99", xlim=(0.985, 0.99))
+    whole, enlarged = figure.subplots(1, 2)
+    draw_dots(whole, variants, colors)
+    draw_dots(enlarged, right, colors)
+    whole.set(xlabel="test accuracy", xlim=(0.865, 0.995))
+    enlarged.set(xlabel="the same, enlarged", xlim=(0.9855, 0.9897))
     return figure
 
 
@@ -52,9 +57,20 @@ def plot_models() -> Figure:
 
 
 def plot_best() -> Figure:
-    """Held-out cost and accuracy of the best, a line per seed."""
+    """Held-out cost and accuracy of the best by epoch, a line per seed."""
     runs = read_curves("mnist", "best")["best"]
-    return plot_bands({f"seed {seed}": [curves] for seed, curves in enumerate(runs)})
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, scalar, label in (
+        (left, "val/loss", "held-out cost"),
+        (right, "val/accuracy", "held-out accuracy"),
+    ):
+        for seed, curves in enumerate(runs):
+            draw_seeds(axes, [curves[scalar]], COLORS[seed], label=f"seed {seed}")
+        axes.set(xlabel="epoch", ylabel=label)
+    left.set_ylim(bottom=0)
+    left.legend()
+    return figure
 
 
 def superior_table() -> str:
