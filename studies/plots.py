@@ -34,12 +34,12 @@ def draw_dots(
 ) -> None:
     """A row per variant, the first on top; in it a dot per seed, the first on top.
 
-    Black where a variant has no colour.
+    Grey where a variant has no colour.
     """
     for row, (name, values) in enumerate(variants.items()):
         middle = (len(values) - 1) / 2
         places = [row + 0.16 * (seed - middle) for seed in range(len(values))]
-        axes.plot(values, places, "o", color=colors.get(name, "black"), markersize=6)
+        axes.plot(values, places, "o", color=colors.get(name, "0.45"), markersize=6)
     axes.set_yticks(range(len(variants)), list(variants))
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.grid(alpha=0.3)

@@ -2,13 +2,14 @@
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
+from context_agg.analysis.colours import COLORS
 from context_agg.analysis.receptive_field import input_gradient
 from context_agg.cli.compose import compose_config
 from context_agg.data.images import ImageData
@@ -18,14 +19,14 @@ from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
 from context_agg.runs.build import build
-from context_agg.runs.curves import plot_bands
 from context_agg.runs.load import load_network
 from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 from context_agg.training.metrics import MeanIoU
-from studies.results import ROOT, Curves, read, read_curves
+from studies.plots import draw_dots, draw_seeds
+from studies.results import ROOT, read, read_curves
 from studies.study import Study
-from studies.tables import in_words, plain_table, sweep_table
+from studies.tables import plain_table, scores, sweep_table
 from studies.training import step
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
@@ -157,15 +158,6 @@ def plot_scenes(scenes: int = 3) -> Figure:
     return figure
 
 
-def sweep_words(parts: Mapping[str, str]) -> dict[str, list[Curves]]:
-    """The recorded curves of some parts, in words."""
-    return {
-        in_words(variant, words): runs
-        for part, words in parts.items()
-        for variant, runs in read_curves("scenes", part).items()
-    }
-
-
 STAGES = {
     "front_end": "front end",
     "basic": "basic",
@@ -181,6 +173,57 @@ RESCUE = {
     "lifted_longer": "identity, lifted, 24 epochs",
 }
 IOU = ("test/iou", "test/accuracy")
+
+
+VARIANTS = {  # in the order of the stages
+    "front_end": "front end alone",
+    "plain": "plain",
+    "basic/model.init-xavier": "basic, xavier",
+    "basic/model.init-normal": "basic, normal",
+    "basic/model.init-identity": "basic, identity",
+    "lifted": "basic, identity, lifted",
+    "joint": "identity, then joint",
+    "lifted_joint": "identity, lifted, then joint",
+}
+JOINED = {"basic/model.init-identity": "joint", "lifted": "lifted_joint"}
+"""Variants of the second stage that a third went on with."""
+DRAWN = {
+    "basic/model.init-xavier": COLORS[1],
+    "basic/model.init-identity": COLORS[0],
+    "lifted": COLORS[6],
+}
+"""The variants whose epochs are drawn."""
+
+
+def ious(variant: str) -> list[list[float]]:
+    """Held-out mean IoU by epoch, of every seed; the joint stage's follow those before it."""
+    recorded = read_curves("scenes", variant.partition("/")[0])[variant]
+    runs = [curves["val/iou"] for curves in recorded]
+    if variant not in JOINED:
+        return runs
+    return [[*before, *after] for before, after in zip(runs, ious(JOINED[variant]), strict=True)]
+
+
+def plot_stages() -> Figure:
+    """Test mean IoU of every seed; held-out mean IoU by epoch of some variants."""
+    colors = DRAWN | {JOINED[name]: color for name, color in DRAWN.items() if name in JOINED}
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    recorded = {
+        words: [row["test/iou"] for row in scores("scenes", name.partition("/")[0])[name]]
+        for name, words in VARIANTS.items()
+    }
+    draw_dots(left, recorded, {VARIANTS[name]: color for name, color in colors.items()})
+    left.set(xlabel="mean IoU, test scenes", xlim=(0, 0.9))
+    for name, color in DRAWN.items():
+        draw_seeds(right, ious(name), color, label=VARIANTS[name].removeprefix("basic, "))
+    right.axvline(6.5, color="0.4", linestyle=":")
+    right.text(6.7, 0.02, "joint training", color="0.3")
+    right.set(
+        xlabel="epoch of the context module", ylabel="mean IoU, held-out scenes", ylim=(0, 0.9)
+    )
+    right.legend(loc=(0.52, 0.35))
+    return figure
 
 
 def rescue_table() -> str:
@@ -205,7 +248,7 @@ STUDY = Study(
         "scenes_identity": "basic/model.init-identity/seed-0",
     },
     figures={
-        "scenes": lambda: plot_bands(sweep_words(STAGES)),
+        "scenes": plot_stages,
         "scenes_labels": plot_scenes,
         "scene": first_scene,
     },
