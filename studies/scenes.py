@@ -2,10 +2,11 @@
 
 import itertools
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from context_agg.analysis.colours import COLORS
 from context_agg.analysis.receptive_field import input_gradient
 from context_agg.cli.compose import compose_config
 from context_agg.data.images import ImageData
-from context_agg.data.palette import colourise
+from context_agg.data.palette import colourise, palette
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
@@ -31,7 +32,13 @@ from studies.training import step
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
 SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")
-TITLES = ("image", "truth", "front end", "+ xavier", "+ identity")
+TITLES = (
+    "image",
+    "truth",
+    "front end alone",
+    "with a context\nmodule, xavier",
+    "with a context\nmodule, identity",
+)
 LIFT = 2
 STARTS = ("identity", "identity, lifted", "kaiming", "normal", "xavier")
 
@@ -138,24 +145,45 @@ def first_scene() -> Image.Image:
 
 
 def plot_scenes(scenes: int = 3) -> Figure:
-    """Test scenes, their labels, and what three trained networks answer."""
-    cfg = compose_config("experiment=scenes_front_end")
-    data, _ = build(cfg)
+    """Test scenes, their labels, what three trained networks answer, and the classes' colours.
+
+    Void pixels, which do not count, are white in the answers too.
+    """
+    data, _ = build(compose_config("experiment=scenes_front_end"))
     images, truth = data.test.images[:scenes], data.test.target[:scenes]
-    classes = len(data.spec.classes)
-    columns = [images.expand(-1, 3, -1, -1), colourise(truth, classes)]
+    classes = data.spec.classes
+    columns = [images.expand(-1, 3, -1, -1), colourise(truth, len(classes))]
     for name in SHOWN:
         network, _ = load_network(ROOT / "models" / name)
         with torch.no_grad():
-            columns.append(colourise(network(network_input(images)).argmax(1), classes))
-    figure = Figure(figsize=(7.5, 1.55 * scenes + 0.3), layout="constrained")
+            answer = network(network_input(images)).argmax(1)
+        columns.append(colourise(answer.where(truth != VOID, VOID), len(classes)))
+    figure = Figure(figsize=(7.5, 1.55 * scenes + 0.7), layout="constrained")
     panels = figure.subplots(scenes, len(columns))
     for column, title, pictures in zip(panels.T, TITLES, columns, strict=True):
-        column[0].set_title(title)
+        column[0].set_title(title, fontsize="medium")
         for axes, picture in zip(column, pictures, strict=True):
             axes.imshow(picture.movedim(0, -1).numpy())
             axes.set_axis_off()
+    figure.legend(
+        handles=class_patches(classes),
+        loc="outside lower center",
+        ncols=len(classes) + 1,
+        handlelength=1,
+        columnspacing=0.9,
+        handletextpad=0.4,
+    )
     return figure
+
+
+def class_patches(classes: Sequence[str]) -> list[Patch]:
+    """The colour of every class, and of void, for a legend."""
+    table = palette(len(classes)).double() / 255
+    labels = {name: number for number, name in enumerate(classes)} | {"void": VOID}
+    return [
+        Patch(facecolor=tuple(table[label].tolist()), edgecolor="0.4", label=name)
+        for name, label in labels.items()
+    ]
 
 
 STAGES = {
