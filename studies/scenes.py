@@ -232,16 +232,19 @@ def ious(variant: str) -> list[list[float]]:
     return [[*before, *after] for before, after in zip(runs, ious(JOINED[variant]), strict=True)]
 
 
+SHADES = DRAWN | {JOINED[name]: color for name, color in DRAWN.items() if name in JOINED}
+"""A colour for them, and for what went on with them."""
+
+
 def plot_stages() -> Figure:
     """Test mean IoU of every seed; held-out mean IoU by epoch of some variants."""
-    colors = DRAWN | {JOINED[name]: color for name, color in DRAWN.items() if name in JOINED}
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     recorded = {
         words: [row["test/iou"] for row in scores("scenes", name.partition("/")[0])[name]]
         for name, words in VARIANTS.items()
     }
-    draw_dots(left, recorded, {VARIANTS[name]: color for name, color in colors.items()})
+    draw_dots(left, recorded, {VARIANTS[name]: color for name, color in SHADES.items()})
     left.set(xlabel="mean IoU, test scenes", xlim=(0, 0.9))
     for name, color in DRAWN.items():
         draw_seeds(right, ious(name), color, label=VARIANTS[name].removeprefix("basic, "))
@@ -251,6 +254,32 @@ def plot_stages() -> Figure:
         xlabel="epoch of the context module", ylabel="mean IoU, held-out scenes", ylim=(0, 0.9)
     )
     right.legend(loc=(0.52, 0.35))
+    return figure
+
+
+SHAPES = {
+    "basic/model.init-xavier": "^",
+    "basic/model.init-identity": "s",
+    "lifted_joint": "o",
+}
+"""The variants whose classes are drawn."""
+
+
+def plot_classes() -> Figure:
+    """Test IoU of every digit, a mark per seed, for a few variants side by side."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for shift, (name, shape) in zip((-0.25, 0, 0.25), SHAPES.items(), strict=True):
+        runs = scores("scenes", name.partition("/")[0])[name]
+        places = [digit + shift + 0.06 * (seed - 1) for seed in range(3) for digit in range(10)]
+        values = [run[f"test/iou_{digit}"] for run in runs for digit in range(10)]
+        axes.plot(places, values, shape, color=SHADES[name], label=VARIANTS[name], markersize=5)
+    axes.set_xticks(range(10))
+    axes.set_xticks([digit + 0.5 for digit in range(9)], minor=True)
+    axes.grid(axis="x", which="minor", alpha=0.6)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set(xlabel="digit", ylabel="IoU, test scenes", xlim=(-0.5, 9.5), ylim=(-0.02, 1))
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
@@ -277,6 +306,7 @@ STUDY = Study(
     },
     figures={
         "scenes": plot_stages,
+        "scenes_classes": plot_classes,
         "scenes_labels": plot_scenes,
         "scene": first_scene,
     },
