@@ -2,16 +2,21 @@
 
 import statistics
 from collections.abc import Iterator
+from textwrap import fill
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor, nn
 
 from context_agg.analysis.colours import COLORS
 from context_agg.cli.compose import compose_config
 from context_agg.gradients.agreement import network_alignment
 from context_agg.networks.context import DilatedConv2d
+from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.build import build
 from context_agg.runs.catch import CHECKS, catch_rows
 from studies.results import read
@@ -71,6 +76,31 @@ def measure_catch() -> Iterator[list[str]]:
     yield ["rule", *CHECKS]
     for row in catch_rows(compose_config(command="check")):
         yield list(row.values())
+
+
+def plot_catch() -> Figure:
+    """The table as a map: what has caught a rule is dark."""
+    rows = read("catch")
+    caught = np.array([[row[check].startswith("**") for check in CHECKS] for row in rows])
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(caught, cmap=ListedColormap(["0.94", COLORS[0]]), aspect="auto")
+    for y, row in enumerate(rows):
+        for x, check in enumerate(CHECKS):
+            words = row[check].strip("*").replace(", ", ",\n")
+            color = "white" if caught[y, x] else "black"
+            axes.text(x, y, words, ha="center", va="center", color=color)
+    axes.set_xticks(range(len(CHECKS)), [fill(check, 13) for check in CHECKS])
+    rules = [row["rule"].strip("`") for row in rows]
+    axes.set_yticks(range(len(rules)), rules)
+    axes.set_xticks(np.arange(1, len(CHECKS)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(rules)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="both", length=0, top=False, labeltop=True, labelbottom=False)
+    axes.axhline(sum(rule not in MISTAKES for rule in rules) - 0.5, color="black")
+    patches = [Patch(color=COLORS[0], label="caught"), Patch(color="0.94", label="not caught")]
+    figure.legend(handles=patches, loc="outside lower center", ncols=2)
+    return figure
 
 
 STEPS, EVERY = 860, 25  # an epoch
@@ -150,6 +180,6 @@ STUDY = Study(
         "catch": measure_catch,
         "identity_broken": measure_collapse,
     },
-    figures={"identity_broken": plot_collapse},
+    figures={"catch": plot_catch, "identity_broken": plot_collapse},
     tables={"starts": start_table, "catch": lambda: plain_table(read("catch"))},
 )
