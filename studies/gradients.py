@@ -2,18 +2,28 @@
 
 import statistics
 from collections.abc import Iterator
+from textwrap import fill
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor, nn
 
 from context_agg.analysis.colours import COLORS
 from context_agg.cli.compose import compose_config
 from context_agg.gradients.agreement import network_alignment
+from context_agg.gradients.backward_report import STEPS as STEP_SIZES
+from context_agg.gradients.finite_differences import difference_errors, gradcheck_operands
 from context_agg.networks.context import DilatedConv2d
+from context_agg.ops import CONV_OPS
+from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.build import build
 from context_agg.runs.catch import CHECKS, catch_rows
+from studies.plots import RULES
 from studies.results import read
 from studies.study import Study
 from studies.tables import plain_table
@@ -35,6 +45,7 @@ STARTS = {  # by name, what is put beside the true gradient
     "basic, identity, `broken`": ("data=mnist", "backprop=broken"),
     "basic, normal, `broken`": ("data=mnist", "backprop=broken", "model.init=normal"),
 }
+DIFFERENCES = ("manual", "broken")  # the rules beside finite differences
 NETWORKS = 40  # random initialisations
 IMAGES = 100
 
@@ -71,6 +82,98 @@ def measure_catch() -> Iterator[list[str]]:
     yield ["rule", *CHECKS]
     for row in catch_rows(compose_config(command="check")):
         yield list(row.values())
+
+
+def plot_catch() -> Figure:
+    """The table as a map: what has caught a rule is dark."""
+    rows = read("catch")
+    caught = np.array([[row[check].startswith("**") for check in CHECKS] for row in rows])
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(caught, cmap=ListedColormap(["0.94", COLORS[0]]), aspect="auto")
+    for y, row in enumerate(rows):
+        for x, check in enumerate(CHECKS):
+            words = row[check].strip("*").replace(", ", ",\n")
+            color = "white" if caught[y, x] else "black"
+            axes.text(x, y, words, ha="center", va="center", color=color)
+    axes.set_xticks(range(len(CHECKS)), [fill(check, 13) for check in CHECKS])
+    rules = [row["rule"].strip("`") for row in rows]
+    axes.set_yticks(range(len(rules)), rules)
+    axes.set_xticks(np.arange(1, len(CHECKS)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(rules)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="both", length=0, top=False, labeltop=True, labelbottom=False)
+    axes.axhline(sum(rule not in MISTAKES for rule in rules) - 0.5, color="black")
+    patches = [Patch(color=COLORS[0], label="caught"), Patch(color="0.94", label="not caught")]
+    figure.legend(handles=patches, loc="outside lower center", ncols=2)
+    return figure
+
+
+def measure_differences() -> Iterator[list[str]]:
+    """Error of central differences by step, as `check` prints it, of the right rule and of broken.
+
+    Dilation 2, maps of 7x7, float64.
+    """
+    yield ["step", *DIFFERENCES]
+    operands = gradcheck_operands((7, 7), torch.device("cpu"))
+    errors = [difference_errors(CONV_OPS[rule], *operands, 2, STEP_SIZES) for rule in DIFFERENCES]
+    for step_size, *row in zip(STEP_SIZES, *errors, strict=True):
+        yield [f"{step_size:.0e}", *(f"{error:.2e}" for error in row)]
+
+
+def pixels_read(rule: str, dilation: int = 4, side: int = 11) -> Tensor:
+    """Which pixels of grad_output the middle pixel of grad_x depends on: (side, side), bool.
+
+    In a batch that has every pixel of grad_output by itself.
+    """
+    x = torch.zeros(side**2, 1, side, side, requires_grad=True)
+    y = CONV_OPS[rule](x, torch.ones(1, 1, 3, 3), torch.zeros(1), dilation)
+    (grad_x,) = torch.autograd.grad(y, x, torch.eye(side**2).view_as(y))
+    return (grad_x[:, 0, side // 2, side // 2] != 0).view(side, side)
+
+
+def draw_reads(axes: Axes, rule: str) -> None:
+    """A grid of pixels, the middle one framed; those that it reads are filled."""
+    filled = pixels_read(rule)
+    colors = ListedColormap(["white", RULES[rule]])
+    axes.pcolormesh(
+        filled.numpy(),
+        cmap=colors,
+        edgecolors="0.75",
+        linewidth=0.7,
+        antialiased=True,
+        clip_on=False,
+    )
+    middle = len(filled) // 2
+    axes.add_patch(Rectangle((middle, middle), 1, 1, fill=False, linewidth=3))
+    axes.set(xticks=[], yticks=[], frame_on=False, aspect="equal")
+
+
+def draw_errors(axes: Axes) -> None:
+    """The recorded errors of central differences by step."""
+    rows = read("finite_differences")
+    steps = [float(row["step"]) for row in rows]
+    for rule, mark in zip(DIFFERENCES, ("o", "s"), strict=True):
+        values = [float(row[rule]) for row in rows]
+        axes.loglog(steps, values, mark, linestyle="-", color=RULES[rule], markersize=5)
+    axes.text(1e-10, 0.15, "broken: wrong at every step", va="top")
+    axes.text(5e-4, 4e-6, "right: falls with\nthe square of the step\nuntil rounding", ha="right")
+    axes.set(xlabel="step of the finite differences", ylabel="relative error of the gradient")
+    axes.grid(alpha=0.3)
+
+
+def plot_broken() -> Figure:
+    """What both rules read for one pixel of grad_x, and what finite differences say of them."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    right, wrong, errors = figure.subplots(1, 3, width_ratios=(1, 1, 1.55))
+    draw_reads(right, "manual")
+    draw_reads(wrong, "broken")
+    right.set_title("right: reads nine pixels,\n4 apart", fontsize="medium")
+    right.set_xlabel("framed: the pixel of grad_x")
+    wrong.set_title("broken: reads nine pixels,\nside by side", fontsize="medium")
+    wrong.set_xlabel("filled: read from grad_output")
+    draw_errors(errors)
+    return figure
 
 
 STEPS, EVERY = 860, 25  # an epoch
@@ -148,8 +251,9 @@ STUDY = Study(
     measurements={
         "start_cosines": measure_starts,
         "catch": measure_catch,
+        "finite_differences": measure_differences,
         "identity_broken": measure_collapse,
     },
-    figures={"identity_broken": plot_collapse},
+    figures={"broken": plot_broken, "catch": plot_catch, "identity_broken": plot_collapse},
     tables={"starts": start_table, "catch": lambda: plain_table(read("catch"))},
 )

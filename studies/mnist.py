@@ -5,26 +5,79 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from context_agg.runs.curves import plot_bands
+from context_agg.analysis.colours import COLORS
+from studies.plots import RULES, draw_dots, draw_seeds
 from studies.results import read_curves
 from studies.study import Study
-from studies.tables import in_words, plain_table, scores, sweep_table
+from studies.tables import plain_table, scores, sweep_table
 
 SHORT = ("test/accuracy", "final/accuracy")
 
 
-def plot_part(part: str) -> Figure:
-    """Held-out cost and accuracy of a part of the study."""
-    curves = read_curves("mnist", part)
-    return plot_bands({in_words(name) or part: runs for name, runs in curves.items()})
+MODELS = {
+    "model-linear": "linear",
+    "model-large": "large, C = 2",
+    "model-plain": "plain, C = 16",
+}
+
+
+def accuracies(part: str) -> dict[str, list[float]]:
+    """Test accuracy of every seed, by variant."""
+    variants = scores("mnist", part)
+    return {name: [run["test/accuracy"] for run in runs] for name, runs in variants.items()}
+
+
+def plot_rules() -> Figure:
+    """Test accuracy of every seed: all variants, and the right rules enlarged."""
+    variants = {
+        f"{rule}, {start}": accuracies("backprop")[f"backprop/backprop-{rule}_model.init-{start}"]
+        for rule in RULES
+        for start in ("identity", "normal")
+    }
+    colors = {words: RULES[words.partition(",")[0]] for words in variants}
+    right = {words: values for words, values in variants.items() if "broken" not in words}
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    whole, enlarged = figure.subplots(1, 2)
+    draw_dots(whole, variants, colors)
+    draw_dots(enlarged, right, colors)
+    whole.set(xlabel="test accuracy", xlim=(0.865, 0.995))
+    enlarged.set(xlabel="the same, enlarged", xlim=(0.9855, 0.9897))
+    return figure
+
+
+def plot_models() -> Figure:
+    """Test accuracy of every seed, with the same rule and start as the other models."""
+    variants = {words: accuracies("models")[f"models/{name}"] for name, words in MODELS.items()}
+    basic = accuracies("backprop")["backprop/backprop-manual_model.init-identity"]
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = figure.subplots()
+    draw_dots(axes, variants | {"basic, C = 16": basic}, {})
+    axes.set(xlabel="test accuracy", xlim=(0.91, 1))
+    return figure
+
+
+def plot_best() -> Figure:
+    """Held-out cost and accuracy of the best by epoch, a line per seed."""
+    runs = read_curves("mnist", "best")["best"]
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, scalar, label in (
+        (left, "val/loss", "held-out cost"),
+        (right, "val/accuracy", "held-out accuracy"),
+    ):
+        for seed, curves in enumerate(runs):
+            draw_seeds(axes, [curves[scalar]], COLORS[seed], label=f"seed {seed}")
+        axes.set(xlabel="epoch", ylabel=label)
+    left.set_ylim(bottom=0)
+    left.legend()
+    return figure
 
 
 def superior_table() -> str:
     """The answers to "who gets superior results?": published ones, and ours."""
     automatic = [run["final/accuracy"] for run in scores("post", "auto")["auto"]]
-    variants = scores("mnist", "backprop")
-    basic = [run["test/accuracy"] for run in variants["backprop/backprop-manual_model.init-normal"]]
-    best = [run["test/accuracy"] for run in scores("mnist", "best")["best"]]
+    basic = accuracies("backprop")["backprop/backprop-manual_model.init-normal"]
+    best = accuracies("best")["best"]
     return plain_table(
         [
             {"MNIST": name, "test accuracy": accuracy, "runs": str(runs)}
@@ -47,9 +100,9 @@ STUDY = Study(
     "mnist",
     models={"basic_mnist": "backprop/backprop-manual_model.init-identity/seed-0"},
     figures={
-        "mnist": lambda: plot_part("backprop"),
-        "models": lambda: plot_part("models"),
-        "best": lambda: plot_part("best"),
+        "mnist": plot_rules,
+        "models": plot_models,
+        "best": plot_best,
     },
     tables={
         "mnist": lambda: sweep_table("mnist", {"backprop": ""}),

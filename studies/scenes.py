@@ -2,35 +2,43 @@
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor, nn
 
+from context_agg.analysis.colours import COLORS
 from context_agg.analysis.receptive_field import input_gradient
 from context_agg.cli.compose import compose_config
 from context_agg.data.images import ImageData
-from context_agg.data.palette import colourise
+from context_agg.data.palette import colourise, palette
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
 from context_agg.runs.build import build
-from context_agg.runs.curves import plot_bands
 from context_agg.runs.load import load_network
 from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 from context_agg.training.metrics import MeanIoU
-from studies.results import ROOT, Curves, read, read_curves
+from studies.plots import draw_dots, draw_seeds
+from studies.results import ROOT, read, read_curves
 from studies.study import Study
-from studies.tables import in_words, plain_table, sweep_table
+from studies.tables import plain_table, scores, sweep_table
 from studies.training import step
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
 SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")
-TITLES = ("image", "truth", "front end", "+ xavier", "+ identity")
+TITLES = (
+    "image",
+    "truth",
+    "front end alone",
+    "with a context\nmodule, xavier",
+    "with a context\nmodule, identity",
+)
 LIFT = 2
 STARTS = ("identity", "identity, lifted", "kaiming", "normal", "xavier")
 
@@ -137,33 +145,45 @@ def first_scene() -> Image.Image:
 
 
 def plot_scenes(scenes: int = 3) -> Figure:
-    """Test scenes, their labels, and what three trained networks answer."""
-    cfg = compose_config("experiment=scenes_front_end")
-    data, _ = build(cfg)
+    """Test scenes, their labels, what three trained networks answer, and the classes' colours.
+
+    Void pixels, which do not count, are white in the answers too.
+    """
+    data, _ = build(compose_config("experiment=scenes_front_end"))
     images, truth = data.test.images[:scenes], data.test.target[:scenes]
-    classes = len(data.spec.classes)
-    columns = [images.expand(-1, 3, -1, -1), colourise(truth, classes)]
+    classes = data.spec.classes
+    columns = [images.expand(-1, 3, -1, -1), colourise(truth, len(classes))]
     for name in SHOWN:
         network, _ = load_network(ROOT / "models" / name)
         with torch.no_grad():
-            columns.append(colourise(network(network_input(images)).argmax(1), classes))
-    figure = Figure(figsize=(7.5, 1.55 * scenes + 0.3), layout="constrained")
+            answer = network(network_input(images)).argmax(1)
+        columns.append(colourise(answer.where(truth != VOID, VOID), len(classes)))
+    figure = Figure(figsize=(7.5, 1.55 * scenes + 0.7), layout="constrained")
     panels = figure.subplots(scenes, len(columns))
     for column, title, pictures in zip(panels.T, TITLES, columns, strict=True):
-        column[0].set_title(title)
+        column[0].set_title(title, fontsize="medium")
         for axes, picture in zip(column, pictures, strict=True):
             axes.imshow(picture.movedim(0, -1).numpy())
             axes.set_axis_off()
+    figure.legend(
+        handles=class_patches(classes),
+        loc="outside lower center",
+        ncols=len(classes) + 1,
+        handlelength=1,
+        columnspacing=0.9,
+        handletextpad=0.4,
+    )
     return figure
 
 
-def sweep_words(parts: Mapping[str, str]) -> dict[str, list[Curves]]:
-    """The recorded curves of some parts, in words."""
-    return {
-        in_words(variant, words): runs
-        for part, words in parts.items()
-        for variant, runs in read_curves("scenes", part).items()
-    }
+def class_patches(classes: Sequence[str]) -> list[Patch]:
+    """The colour of every class, and of void, for a legend."""
+    table = palette(len(classes)).double() / 255
+    labels = {name: number for number, name in enumerate(classes)} | {"void": VOID}
+    return [
+        Patch(facecolor=tuple(table[label].tolist()), edgecolor="0.4", label=name)
+        for name, label in labels.items()
+    ]
 
 
 STAGES = {
@@ -181,6 +201,86 @@ RESCUE = {
     "lifted_longer": "identity, lifted, 24 epochs",
 }
 IOU = ("test/iou", "test/accuracy")
+
+
+VARIANTS = {  # in the order of the stages
+    "front_end": "front end alone",
+    "plain": "plain",
+    "basic/model.init-xavier": "basic, xavier",
+    "basic/model.init-normal": "basic, normal",
+    "basic/model.init-identity": "basic, identity",
+    "lifted": "basic, identity, lifted",
+    "joint": "identity, then joint",
+    "lifted_joint": "identity, lifted, then joint",
+}
+JOINED = {"basic/model.init-identity": "joint", "lifted": "lifted_joint"}
+"""Variants of the second stage that a third went on with."""
+DRAWN = {
+    "basic/model.init-xavier": COLORS[1],
+    "basic/model.init-identity": COLORS[0],
+    "lifted": COLORS[6],
+}
+"""The variants whose epochs are drawn."""
+
+
+def ious(variant: str) -> list[list[float]]:
+    """Held-out mean IoU by epoch, of every seed; the joint stage's follow those before it."""
+    recorded = read_curves("scenes", variant.partition("/")[0])[variant]
+    runs = [curves["val/iou"] for curves in recorded]
+    if variant not in JOINED:
+        return runs
+    return [[*before, *after] for before, after in zip(runs, ious(JOINED[variant]), strict=True)]
+
+
+SHADES = DRAWN | {JOINED[name]: color for name, color in DRAWN.items() if name in JOINED}
+"""A colour for them, and for what went on with them."""
+
+
+def plot_stages() -> Figure:
+    """Test mean IoU of every seed; held-out mean IoU by epoch of some variants."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    recorded = {
+        words: [row["test/iou"] for row in scores("scenes", name.partition("/")[0])[name]]
+        for name, words in VARIANTS.items()
+    }
+    draw_dots(left, recorded, {VARIANTS[name]: color for name, color in SHADES.items()})
+    left.set(xlabel="mean IoU, test scenes", xlim=(0, 0.9))
+    for name, color in DRAWN.items():
+        draw_seeds(right, ious(name), color, label=VARIANTS[name].removeprefix("basic, "))
+    right.axvline(6.5, color="0.4", linestyle=":")
+    right.text(6.7, 0.02, "joint training", color="0.3")
+    right.set(
+        xlabel="epoch of the context module", ylabel="mean IoU, held-out scenes", ylim=(0, 0.9)
+    )
+    right.legend(loc=(0.52, 0.35))
+    return figure
+
+
+SHAPES = {
+    "basic/model.init-xavier": "^",
+    "basic/model.init-identity": "s",
+    "lifted_joint": "o",
+}
+"""The variants whose classes are drawn."""
+
+
+def plot_classes() -> Figure:
+    """Test IoU of every digit, a mark per seed, for a few variants side by side."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for shift, (name, shape) in zip((-0.25, 0, 0.25), SHAPES.items(), strict=True):
+        runs = scores("scenes", name.partition("/")[0])[name]
+        places = [digit + shift + 0.06 * (seed - 1) for seed in range(3) for digit in range(10)]
+        values = [run[f"test/iou_{digit}"] for run in runs for digit in range(10)]
+        axes.plot(places, values, shape, color=SHADES[name], label=VARIANTS[name], markersize=5)
+    axes.set_xticks(range(10))
+    axes.set_xticks([digit + 0.5 for digit in range(9)], minor=True)
+    axes.grid(axis="x", which="minor", alpha=0.6)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set(xlabel="digit", ylabel="IoU, test scenes", xlim=(-0.5, 9.5), ylim=(-0.02, 1))
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
 
 
 def rescue_table() -> str:
@@ -205,7 +305,8 @@ STUDY = Study(
         "scenes_identity": "basic/model.init-identity/seed-0",
     },
     figures={
-        "scenes": lambda: plot_bands(sweep_words(STAGES)),
+        "scenes": plot_stages,
+        "scenes_classes": plot_classes,
         "scenes_labels": plot_scenes,
         "scene": first_scene,
     },

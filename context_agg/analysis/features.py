@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from textwrap import fill
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
@@ -38,29 +40,36 @@ def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
 def plot_maps(networks: Mapping[str, nn.Module], image: Tensor, maps: int = 4) -> Figure:
     """The first maps of every convolution for one image (1, C, H, W): a row per network and map.
 
-    The networks must have the same layers; a map is drawn from its smallest to its largest value.
+    The networks must have the same layers. A map is drawn from its smallest to its largest value,
+    which stand below it.
     """
     outputs = {name: layer_outputs(network, image) for name, network in networks.items()}
     layers = [name for name, y in next(iter(outputs.values())).items() if y.dim() == 4]
+    modules = dict(next(iter(networks.values())).named_modules())
     rows = [(name, number) for name in networks for number in range(maps)]
-    figure = Figure(figsize=(0.8 * (1 + len(layers)), 0.95 * len(rows)), layout="constrained")
-    for (name, number), axes in zip(
-        rows, figure.subplots(len(rows), 1 + len(layers), squeeze=False), strict=True
-    ):
-        axes[0].imshow(image[0, 0].numpy(), cmap="gray")
-        axes[0].set_ylabel(f"{name}\nmap {number + 1}", fontsize="small")
+    figure = Figure(figsize=(0.9 * (1 + len(layers)), 1.15 * len(rows) + 0.6), layout="constrained")
+    panels = figure.subplots(len(rows), 1 + len(layers), squeeze=False)
+    for (name, number), axes in zip(rows, panels, strict=True):
+        _show(axes[0], image[0, 0], "gray")
+        axes[0].set_ylabel(f"{name}\nmap {number + 1}")
         for panel, layer in zip(axes[1:], layers, strict=True):
             y = outputs[name][layer][0]
             if number < len(y):
-                panel.imshow(y[number].numpy(), cmap="viridis")
+                _show(panel, y[number], "viridis")
             else:
                 panel.set_axis_off()
-            if (name, number) == rows[0]:
-                panel.set_title(layer.removeprefix("context."), fontsize="small")
-        for panel in axes:
-            panel.set_xticks([])
-            panel.set_yticks([])
+    for panel, title in zip(panels[0], ("image", *layers), strict=True):
+        words = _in_words(modules[title]) if title in modules else title
+        panel.set_title(words.replace(", ", "\n"), fontsize="medium")
     return figure
+
+
+def _show(axes: Axes, y: Tensor, colors: str) -> None:
+    axes.imshow(y.numpy(), cmap=colors)
+    scale = f"{float(y.min()):.2g} to {float(y.max()):.2g}"
+    axes.set_xlabel(fill(scale, 12), fontsize="small", labelpad=2)
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def describe_layers(network: nn.Module, spec: DataSpec) -> list[str]:

@@ -15,6 +15,7 @@ from functools import reduce
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -187,21 +188,32 @@ def compare_approximations(matrix: Array) -> dict[str, tuple[int, float]]:
 
 
 def plot_kernels(seeds: Sequence[int] = range(4)) -> Figure:
-    """Random Kronecker kernels of 27x27, above; fractals of one 3x3 factor, below."""
-    figure = Figure(figsize=(2.2 * len(seeds), 4.8), layout="constrained")
+    """Random Kronecker kernels of 27x27, above; fractals of one 3x3 factor, below.
+
+    In units of the largest entry; the colours go by the root, so that small entries show.
+    """
+    figure = Figure(figsize=(2.1 * len(seeds) + 0.6, 4.6), layout="constrained")
     above, below = figure.subplots(2, len(seeds))
+    scale = FuncNorm((_signed_root, lambda root: root * np.abs(root)), vmin=-1, vmax=1)
     for column, seed in enumerate(seeds):
         for axes, kernel in (
             (above[column], random_kernel(seed)),
             (below[column], random_kernel(seed, 4, same=True)),
         ):
-            limit = np.abs(kernel).max()
-            axes.imshow(kernel, cmap="RdBu", vmin=-limit, vmax=limit)
+            shown = axes.imshow(kernel / np.abs(kernel).max(), cmap="RdBu", norm=scale)
     above[0].set_title("three factors: 27x27, 27 numbers", loc="left", fontsize="medium")
     below[0].set_title("one factor four times: 81x81, 9 numbers", loc="left", fontsize="medium")
     for axes in (*above, *below):
         axes.set_axis_off()
+    bar = figure.colorbar(shown, ax=[*above, *below], shrink=0.8, aspect=30)
+    bar.set_ticks([-1, -0.5, -0.1, 0, 0.1, 0.5, 1])
+    bar.set_label("entry / largest entry (scale: signed square root)")
     return figure
+
+
+def _signed_root(x: Array) -> Array:
+    root: Array = np.sign(x) * np.sqrt(np.abs(x))
+    return root
 
 
 def plot_approximations(results: dict[str, dict[str, tuple[int, float]]]) -> Figure:

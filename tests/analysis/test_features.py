@@ -67,7 +67,8 @@ def test_the_maps_of_two_networks_side_by_side() -> None:
     figure = plot_maps({"one": context_net(), "two": context_net()}, image, maps=3)
     assert len(figure.axes) == 2 * 3 * (1 + 5)
     assert figure.axes[0].get_ylabel() == "one\nmap 1"
-    assert figure.axes[1].get_title() == "front_end"
+    assert figure.axes[3].get_title() == "3x3\ndilation 2\nReLU"
+    assert figure.axes[0].get_xlabel() == f"{image.min():.2g} to {image.max():.2g}"
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_sizes_that_do_not_fit_are_refused(call: Any, message: str) -> None:
 
 
 def test_the_figures_are_drawn() -> None:
-    assert len(plot_kernels().axes) == 8
+    assert len(plot_kernels().axes) == 8 + 1  # and the colour bar
     results = {"random": compare_approximations(random_kernel(0))}
     axes = plot_approximations(results).axes[0]
     heights = [patch.get_height() for patch in axes.patches]  # type: ignore[attr-defined]
