@@ -11,9 +11,6 @@ from studies.results import read_curves
 from studies.study import Study
 from studies.tables import plain_table, scores, sweep_table
 
-SHORT = ("test/accuracy", "final/accuracy")
-
-
 MODELS = {
     "model-linear": "linear",
     "model-large": "large, C = 2",
@@ -106,7 +103,6 @@ STUDY = Study(
     },
     tables={
         "mnist": lambda: sweep_table("mnist", {"backprop": ""}),
-        "mnist_short": lambda: sweep_table("mnist", {"backprop": ""}, SHORT),
         "models": lambda: sweep_table("mnist", {"models": ""}),
         "best": lambda: sweep_table("mnist", {"best": "basic, 20 epochs"}),
         "superior": superior_table,
