@@ -206,11 +206,11 @@ MISTAKES = [
         "unknown monitor='val/acuracy'; choose one of",
     ),
     ("scenes_context", ["start_from=null"], "has no use without start_from=DIR"),
-    ("scenes_context", ["start_from=x", "model.channels=16"], "say model.channels=null"),
+    ("scenes_context", ["start_from=x", "model.channels=16"], "set model.channels=null"),
     ("scenes_front_end", ["loss=binary_on_softmax"], "takes a class per image, not one per pixel"),
     ("scenes_front_end", ["data=digits"], "take dense data"),
     ("scenes_front_end", ["model=linear"], "front_end: this model has no front end"),
-    ("scenes_front_end", ["~front_end"], "choose one: front_end=small"),
+    ("scenes_front_end", ["~front_end"], "choose one with front_end=small"),
     ("scenes_front_end", ["front_end.stride=0"], "stride=0 must be"),
     ("scenes_front_end", ["data.digits=0"], "data: digits=0 must be"),
 ]
