@@ -205,7 +205,7 @@ MISTAKES = [
         ["callbacks.best_checkpoint.monitor=val/acuracy"],
         "unknown monitor='val/acuracy'; choose one of",
     ),
-    ("scenes_context", ["start_from=null"], "has no use without start_from=DIR"),
+    ("scenes_context", ["start_from=null"], "has no effect without start_from=DIR"),
     ("scenes_context", ["start_from=x", "model.channels=16"], "set model.channels=null"),
     ("scenes_front_end", ["loss=binary_on_softmax"], "takes a class per image, not one per pixel"),
     ("scenes_front_end", ["data=digits"], "take dense data"),
