@@ -207,7 +207,7 @@ MISTAKES = [
     ),
     ("scenes_context", ["start_from=null"], "has no effect without start_from=DIR"),
     ("scenes_context", ["start_from=x", "model.channels=16"], "set model.channels=null"),
-    ("scenes_front_end", ["loss=binary_on_softmax"], "takes a class per image, not one per pixel"),
+    ("scenes_front_end", ["loss=binary_on_softmax"], "needs a class per image, not one per pixel"),
     ("scenes_front_end", ["data=digits"], "take dense data"),
     ("scenes_front_end", ["model=linear"], "front_end: this model has no front end"),
     ("scenes_front_end", ["~front_end"], "choose one with front_end=small"),
