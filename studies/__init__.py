@@ -1,1 +1,1 @@
-"""What the documents claim, measured: one file per study. `python -m studies` lists them."""
+"""Studies that measure what the documents claim, one per file; `python -m studies` lists them."""

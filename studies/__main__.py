@@ -1,7 +1,7 @@
 """Repeat a study: `python -m studies NAME`.
 
-Runs what docs/results lacks, records it there, and draws the figures and tables of the documents.
-Without a name, lists the studies, with the time that their recorded runs took.
+Runs what docs/results lacks, records it there, and makes the figures and tables of the documents.
+Without a name, lists the studies and the time that their recorded runs took.
 """
 
 import argparse
@@ -19,7 +19,7 @@ STUDIES: dict[str, Study] = {module.STUDY.name: module.STUDY for module in MODUL
 
 
 def costs() -> str:
-    """What the studies consist of, and how long that takes, as recorded."""
+    """A table of the studies: their runs, and the recorded time."""
     return plain_table(
         [
             {
@@ -39,7 +39,7 @@ TABLES = {"studies": costs} | {
 
 
 def write_tables() -> None:
-    """Makes the tables of all documents anew."""
+    """Rewrites the tables in all documents."""
     for document in DOCUMENTS:
         document.write_text(with_tables(document, TABLES))
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     choices = ["all", *STUDIES]
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(choices)}")
-    parser.add_argument("--draw", action="store_true", help="run nothing: figures and tables only")
+    parser.add_argument("--draw", action="store_true", help="only figures and tables, no runs")
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.names if name not in choices]:
         sys.exit(f"there is no study {unknown[0]!r}; choose one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""What dilated convolutions see: views, kernels set by hand, Kronecker products, shifts, maps."""
+"""What dilated convolutions see: views, hand-set kernels, Kronecker products, shifts, maps."""
 
 from collections.abc import Iterator
 

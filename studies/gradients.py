@@ -1,4 +1,4 @@
-"""The gradient laboratory: wrong rules at the start, what catches them, and a collapse."""
+"""The gradient laboratory: wrong rules at initialisation, what catches them, and a collapse."""
 
 import statistics
 from collections.abc import Iterator

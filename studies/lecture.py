@@ -1,4 +1,4 @@
-"""A Stanford lecture's network beside the context module: accuracy by epoch and by time."""
+"""A Stanford lecture's network against the context module: accuracy by epoch and by time."""
 
 import statistics
 import time

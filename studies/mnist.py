@@ -1,4 +1,4 @@
-"""The same comparison on MNIST, other models beside it, and the module at its best."""
+"""The same comparison on MNIST, other models for reference, and the module at its best."""
 
 import statistics
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The 2018 post repeated: automatic gradients, broken ones, its draft, and controls."""
+"""The 2018 post repeated: automatic gradients, broken gradients, its draft, and controls."""
 
 from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Where the documents' numbers are kept: small CSV files in docs/results."""
+"""Reads and writes the documents' numbers, small CSV files in docs/results."""
 
 import csv
 import time
@@ -12,14 +12,14 @@ RESULTS = ROOT / "docs" / "results"
 FIGURES = ROOT / "docs" / "figures"
 
 Curves = dict[str, list[float]]
-"""By scalar, its values by epoch."""
+"""The values of each scalar, by epoch."""
 
 Measure = Callable[[], Iterable[Sequence[str]]]
-"""Rows of a table; the first names the columns."""
+"""Returns the rows of a table; the first row names the columns."""
 
 
 def read(name: str) -> list[dict[str, str]]:
-    """The rows of docs/results/NAME.csv; none where there is no such file."""
+    """The rows of docs/results/NAME.csv, or none if there is no such file."""
     file = RESULTS / f"{name}.csv"
     if not file.is_file():
         return []
@@ -28,7 +28,7 @@ def read(name: str) -> list[dict[str, str]]:
 
 
 def read_curves(study: str, part: str) -> dict[str, list[Curves]]:
-    """The recorded curves of a part of a study, by variant (without the seed), a run each."""
+    """The recorded curves of one part of a study: for each variant, those of its runs (seeds)."""
     runs: dict[str, Curves] = {}
     for row in read(f"{study}_curves"):
         run = row.pop("run")
@@ -45,13 +45,13 @@ def read_curves(study: str, part: str) -> dict[str, list[Curves]]:
 
 
 def add_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Appends to docs/results/NAME.csv; what a row lacks is left empty."""
+    """Appends rows to docs/results/NAME.csv; leaves missing values empty."""
     if rows:
         write_csv(RESULTS / f"{name}.csv", [*read(name), *rows])
 
 
 def measure(name: str, rows: Measure) -> None:
-    """Measures docs/results/NAME.csv where it is missing, and notes how long that took."""
+    """Measures docs/results/NAME.csv if it is missing, and records how long that took."""
     file = RESULTS / f"{name}.csv"
     if file.is_file():
         return

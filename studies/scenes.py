@@ -1,4 +1,4 @@
-"""Dense prediction on scenes of digits: three stages, starts, and what rescues random ones."""
+"""Dense prediction on scenes of digits: three stages, several starts, rescues of random ones."""
 
 import itertools
 import statistics

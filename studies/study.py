@@ -1,4 +1,4 @@
-"""A study: sweeps that are run where the committed CSV lacks a row, figures and tables of them."""
+"""A study: sweeps, run where the committed CSV lacks a row, and their figures and tables."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ class SweepRun:
     Attributes:
         study: name of the study.
         part: name of the sweep's file.
-        lines: by key, the override of every key that the sweep varies.
+        lines: the override of every key that the sweep varies, by key.
     """
 
     study: str
@@ -38,7 +38,7 @@ class SweepRun:
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """What it varies but for the seed, as overrides."""
+        """The overrides of this run, except for the seed."""
         return tuple(line for key, line in sorted(self.lines.items()) if key != "seed")
 
     @property
@@ -47,12 +47,12 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """As it stands in the CSV: "PART/VARIANT/seed-0"."""
+        """The name of the run in the CSV: "PART/VARIANT/seed-0"."""
         return f"{self.part}/{run_name(','.join(self.variant), self.seed)}"
 
     @property
     def directory(self) -> Path:
-        """Where its runs are written, seen from the repository's root."""
+        """The run's directory, relative to the root of the repository."""
         return Path("outputs", self.study, self.name)
 
     @property
@@ -60,22 +60,22 @@ class SweepRun:
         return (ROOT / self.directory / METRICS).is_file()
 
     def starts_from(self) -> Path | None:
-        """The directory of the run whose weights it begins with."""
+        """The directory of the run whose weights this run starts from."""
         cfg = compose_config(f"experiment={self.study}/{self.part}", *self.lines.values())
         return None if cfg.start_from is None else Path(cfg.start_from)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What one file of studies/ says.
+    """One study, as described by one file of studies/.
 
     Attributes:
-        name: of the study, of its folder in conf/experiment, and of its CSV file.
-        measurements: by the name of a CSV file, what is measured beside the sweeps.
-        needs: runs that the measurements read, by their part.
-        models: by name, the run whose weights the repository carries in models/.
-        figures: by name, the figures, drawn from the CSV files and from models/.
-        tables: by name, the tables of the documents, in Markdown.
+        name: name of the study, of its folder in conf/experiment, and of its CSV file.
+        measurements: measurements apart from the sweeps, by the name of their CSV file.
+        needs: parts whose runs the measurements read.
+        models: the runs whose weights are kept in models/, by the name they have there.
+        figures: functions that draw the figures from the CSV files and from models/, by name.
+        tables: functions that make the documents' tables, in Markdown, by name.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Study:
     tables: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
     def runs(self) -> Iterator[SweepRun]:
-        """All runs of its sweeps."""
+        """All runs of the study's sweeps."""
         for file in sorted((CONF / "experiment" / self.name).glob("*.yaml")):
             params = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
             options = alternatives(f"{key}={values}" for key, values in params.items())
@@ -99,13 +99,13 @@ class Study:
         return [run for run in self.runs() if run.name not in recorded]
 
     def seconds(self) -> float:
-        """Of the recorded runs and measurements, on one thread each."""
+        """Total time of the recorded runs and measurements, on one thread each."""
         taken = {row["measurement"]: float(row["seconds"]) for row in read("seconds")}
         measured = sum(taken.get(name, 0) for name in self.measurements)
         return measured + sum(float(row["seconds"]) for row in read(self.name))
 
     def run(self) -> list[str]:
-        """Runs and records what is missing; returns the names of the runs that failed."""
+        """Runs and records what is missing; returns the names of failed runs."""
         missing = self.missing()
         unmeasured = [name for name in self.measurements if not read(name)]
         needed = [run for run in self.runs() if unmeasured and run.part in self.needs]
@@ -125,9 +125,9 @@ class Study:
                 picture.save(FIGURES / f"{name}.png")
 
     def _train(self, wanted: Iterable[SweepRun]) -> None:
-        """Trains what is wanted and has not finished, after the runs that it starts from."""
+        """Trains the wanted runs that have not finished, each after the run it starts from."""
         by_directory = {run.directory: run for run in self.runs()}
-        stages: dict[tuple[int, str], dict[str, SweepRun]] = {}  # by what comes before
+        stages: dict[tuple[int, str], dict[str, SweepRun]] = {}  # by stage and part
 
         def add(run: SweepRun) -> int:
             if run.finished:
@@ -170,7 +170,7 @@ class Study:
 
 
 def _calls(runs: list[SweepRun], whole: list[SweepRun]) -> Iterator[list[str]]:
-    """The overrides of the calls that train some runs of a sweep: one call for the whole sweep."""
+    """The overrides of the calls that train some runs of a sweep; one call if it is all of them."""
     if len(runs) == len(whole):
         yield []
         return

@@ -1,6 +1,6 @@
-"""Tables of the documents, in Markdown, from the recorded numbers.
+"""Makes the tables of the documents, in Markdown, from the recorded numbers.
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->`.
+A table goes between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import re
@@ -14,7 +14,7 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def scores(study: str, part: str) -> dict[str, list[dict[str, float]]]:
-    """The recorded scores of a part of a study, by variant (without the seed)."""
+    """The recorded scores of one part of a study: for each variant, those of its runs (seeds)."""
     variants: dict[str, list[dict[str, float]]] = {}
     for row in read(study):
         run = row.pop("run")
@@ -25,12 +25,12 @@ def scores(study: str, part: str) -> dict[str, list[dict[str, float]]]:
 
 
 def sweep_table(study: str, parts: Mapping[str, str], columns: Sequence[str] = COLUMNS) -> str:
-    """Mean and spread over seeds of every variant of some parts of a study.
+    """A table of mean and spread over seeds, for every variant of some parts of a study.
 
     Args:
         study: name of the study.
-        parts: by part, what its rows are called before their variant; "" for nothing.
-        columns: of the table.
+        parts: the words before the variant in the rows of each part, by part; may be empty.
+        columns: columns of the table.
     """
     variants = {
         in_words(variant, words): runs
@@ -41,14 +41,14 @@ def sweep_table(study: str, parts: Mapping[str, str], columns: Sequence[str] = C
 
 
 def in_words(variant: str, words: str = "") -> str:
-    """`backprop/backprop-auto_model.init-normal` -> `auto, normal`, behind the words."""
+    """`backprop/backprop-auto_model.init-normal` -> `auto, normal`, preceded by the words."""
     _, _, varied = variant.partition("/")
     values = re.sub(r"(^|_)[a-z_.]+-", r"\1", varied).replace("_", ", ")
     return ", ".join(filter(None, [words, values]))
 
 
 def plain_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows as they are; numbers to the right."""
+    """Formats the rows without any change; numbers are right-aligned."""
     first, *others = rows[0]
     lines = [f"| {' | '.join(rows[0])} |", f"| {'---'} |" + " ---: |" * len(others)]
     lines += [f"| {row[first]} | {' | '.join(row[name] for name in others)} |" for row in rows]
@@ -56,7 +56,7 @@ def plain_table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def with_tables(document: Path, tables: Mapping[str, Callable[[], str]]) -> str:
-    """The document's text with its tables made anew."""
+    """The document's text with its tables rewritten."""
 
     def fill(match: re.Match[str]) -> str:
         return f"{match[1]}\n{tables[match[2]]()}{match[3]}"

@@ -1,4 +1,4 @@
-"""A plain training step, for what a study measures without a Trainer."""
+"""A plain training step, for measurements without a Trainer."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 def step(network: nn.Module, loss: nn.Module, optimizer: Optimizer, x: Tensor, y: Tensor) -> None:
-    """One step of the optimizer on one batch."""
+    """Takes one optimizer step on one batch."""
     optimizer.zero_grad()
     torch.autograd.backward(loss(network(x), y))
     optimizer.step()

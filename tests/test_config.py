@@ -158,7 +158,7 @@ def test_dense_data_get_a_class_for_every_pixel() -> None:
         (lambda: LinearNet(**IMAGE, hidden=[0]), r"hidden=\[0\] must"),
         (
             lambda: ContextNet(2, [1], [1], **{**IMAGE, "dense": True}, hidden=[3]),
-            r"hidden=\[3\]: the head of dense data",
+            r"hidden=\[3\]: the head for dense data",
         ),
         (lambda: ContextNet(2, [1, 16], [1, 1], **IMAGE, padding="valid"), "28x28.*at least 35x35"),
     ],

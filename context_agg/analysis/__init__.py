@@ -1,1 +1,1 @@
-"""What runs and operators show: functions that return data, and figures drawn from them."""
+"""Analysis of networks and operators: functions that return data, and figures of that data."""

@@ -1,6 +1,6 @@
-"""Colours and lines of the figures."""
+"""Colours and line styles of the figures."""
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-"""The palette of Okabe and Ito, which the colour-blind can tell apart."""
+"""The palette of Okabe and Ito, which colour-blind readers can distinguish."""
 
 LINES = ("-", "--", ":", "-.")

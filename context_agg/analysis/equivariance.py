@@ -1,4 +1,4 @@
-"""Does the output move with the image? For dilated layers yes, with pooling only by its stride."""
+"""Does the output move with the image? With dilation always, with pooling only by its stride."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,10 @@ Network = Callable[[Tensor], Tensor]
 
 
 def circular(module: ContextModule) -> Network:
-    """The module on a torus: with maps that go on beyond a border at the opposite one.
+    """The module on a torus, where maps continue from one border at the opposite one.
 
-    Padding once, as wide as the view, and cutting off in every layer is the same as padding every
-    layer, because the layers keep the period.
+    Padding the input once, for the whole receptive field, and cropping in every layer is the same
+    as padding every layer, because the layers preserve the period.
 
     Raises:
         ValueError: unless the module has padding "valid".
@@ -35,12 +35,12 @@ def circular(module: ContextModule) -> Network:
 
 
 class PoolingNet(nn.Module):
-    """Three convolutions with poolings by 2 between them, enlarged by 4, and a last convolution.
+    """Three convolutions with 2x2 pooling between them, an enlargement by 4, a last convolution.
 
     Args:
-        channels: maps throughout.
+        channels: number of maps of every layer.
 
-    Shape: (N, C, H, W) -> (N, C, H, W), height and width multiples of 4; borders as on a torus.
+    Shape: (N, C, H, W) -> (N, C, H, W), height and width multiples of 4; circular padding.
     """
 
     stride = 4
@@ -61,7 +61,7 @@ class PoolingNet(nn.Module):
 
 
 def shift_error(network: Network, x: Tensor, shift: int) -> float:
-    """|f(shifted x) - shifted f(x)| / |f(x)|, for a circular shift by so many pixels both ways."""
+    """|f(shifted x) - shifted f(x)| / |f(x)| for a circular shift by `shift` along both axes."""
     with torch.inference_mode():
         y = network(x)
         moved = network(x.roll((shift, shift), (2, 3)))
@@ -69,7 +69,7 @@ def shift_error(network: Network, x: Tensor, shift: int) -> float:
 
 
 def crop_error(module: ContextModule, x: Tensor, shift: int) -> float:
-    """The same where nothing is padded: on an image that lacks its first rows and columns.
+    """The same without padding: compares with an image that lacks its first rows and columns.
 
     Raises:
         ValueError: unless the module has padding "valid".
@@ -82,7 +82,7 @@ def crop_error(module: ContextModule, x: Tensor, shift: int) -> float:
 
 
 def plot_shift_errors(errors: dict[str, list[float]]) -> Figure:
-    """`shift_error` of each network for shifts of 1, 2, ... pixels; on a scale with room for 0."""
+    """Draws `shift_error` of each network for shifts of 1, 2, ... pixels, on a symlog scale."""
     figure = Figure(figsize=(6.5, 4), layout="constrained")
     axes = figure.subplots()
     for (name, values), marker, color in zip(errors.items(), "os^vD*", COLORS, strict=False):

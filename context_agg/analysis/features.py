@@ -1,4 +1,4 @@
-"""What a network is made of, and what its layers make of an image."""
+"""The layers of a network, and their outputs for an image."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from context_agg.data.spec import DataSpec
 from context_agg.networks.context import DilatedConv2d
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)
-ROW = 6  # boxes of the drawn architecture side by side
+ROW = 6  # boxes per row of the drawn architecture
 
 
 def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def plot_maps(networks: Mapping[str, nn.Module], image: Tensor, maps: int = 4) -> Figure:
-    """The first maps of every convolution for one image (1, C, H, W): a row per network and map.
+    """Draws the first maps of all convolutions for an image (1, C, H, W), by network and map.
 
     The networks must have the same layers. A map is drawn from its smallest to its largest value,
     which stand below it.
@@ -73,9 +73,9 @@ def _show(axes: Axes, y: Tensor, colors: str) -> None:
 
 
 def describe_layers(network: nn.Module, spec: DataSpec) -> list[str]:
-    """Every layer of a built network in words, from the image to the classes.
+    """Describes every layer of a network in words, from the image to the classes.
 
-    What each one is, and the size of what it puts out: maps x height x width, or numbers.
+    Each description gives the kind of layer and its output size: maps x height x width, or units.
     """
     image = torch.zeros(1, spec.in_channels, *spec.image_size)
     outputs = layer_outputs(network, image.to(next(network.parameters()).dtype))
@@ -97,7 +97,7 @@ def _in_words(module: nn.Module) -> str:
 
 
 def plot_architecture(network: nn.Module, spec: DataSpec) -> Figure:
-    """The network as boxes in rows of six, drawn from the built model; wide dilations are dark."""
+    """Draws the network as boxes in rows of six; the larger the dilation, the darker the box."""
     lines = describe_layers(network, spec)
     dilations = [0, *(_dilation(m) for m in network.modules() if isinstance(m, LAYERS))]
     rows = math.ceil(len(lines) / ROW)

@@ -1,6 +1,6 @@
-"""Hand-set kernels on a real image, and what the kinds of convolution and pooling cost.
+"""Hand-set kernels on a real image, pooling, and the cost of several kinds of convolution.
 
-The kernels are those of the Stanford lecture note on convolutions (CS 20, note 7), the grey forms.
+The kernels are the grey versions of those in a Stanford lecture note (CS 20, note 7).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 KERNELS: dict[str, list[list[float]]] = {
-    "blur": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],  # sums up to 9: nine times as bright
+    "blur": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],  # adds up to 9: nine times as bright
     "normalised blur": [
         [1 / 16, 2 / 16, 1 / 16],
         [2 / 16, 4 / 16, 2 / 16],
@@ -23,13 +23,13 @@ KERNELS: dict[str, list[list[float]]] = {
     ],
     "sharpen": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
     "edge": [[0, -1, 0], [-1, 4, -1], [0, -1, 0]],
-    "Sobel": [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],  # light above dark is positive
+    "Sobel": [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],  # positive for light above dark
     "emboss": [[-2, -1, 0], [-1, 1, 1], [0, 1, 2]],
 }
 
 
 def apply_kernel(image: Tensor, name: str, dilation: int = 1) -> Tensor:
-    """A kernel of `KERNELS` on every channel by itself, borders repeated.
+    """Applies a kernel of `KERNELS` to every channel separately, with the border repeated.
 
     Shape: (N, C, H, W) -> (N, C, H, W).
 
@@ -49,7 +49,7 @@ def output_size(
 ) -> int:
     """Side of the output of a convolution or a pooling, in pixels.
 
-    (size - span + 2 padding) / stride + 1, rounded down, span = (kernel - 1) dilation + 1.
+    It is (size - span + 2 padding) / stride + 1, rounded down; span = (kernel - 1) dilation + 1.
 
     Raises:
         ValueError: if the kernel does not fit.
@@ -61,14 +61,14 @@ def output_size(
 
 
 class Cost(NamedTuple):
-    """Of a layer: its weights without bias, and multiplications for one position of the output."""
+    """The cost of a layer: weights without bias, and multiplications per output position."""
 
     weights: int
     multiplications: int
 
 
 def costs(kernel: int, c_in: int, c_out: int, multiplier: int = 1) -> dict[str, Cost]:
-    """Full, depthwise (multiplier maps per input map) and separable (depthwise, then 1x1)."""
+    """Costs of a full, a depthwise (`multiplier` maps per input map) and a separable layer."""
     full = kernel**2 * c_in * c_out
     depthwise = kernel**2 * c_in * multiplier
     separable = depthwise + c_in * multiplier * c_out
@@ -82,7 +82,7 @@ def costs(kernel: int, c_in: int, c_out: int, multiplier: int = 1) -> dict[str, 
 def separable(
     kernel: int, c_in: int, c_out: int, multiplier: int = 1, dilation: int = 1
 ) -> nn.Module:
-    """A depthwise convolution followed by a 1x1 one, without bias, same height and width."""
+    """A depthwise convolution followed by a 1x1 one, without bias; keeps height and width."""
     margin = dilation * (kernel // 2)
     maps = c_in * multiplier
     return nn.Sequential(
@@ -101,7 +101,7 @@ def photograph(side: int = 256) -> Tensor:
 
 
 def plot_filters(image: Tensor, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
-    """The image and what each kernel makes of it, a row per dilation."""
+    """Draws the image and the output of each kernel, a row per dilation."""
     figure = Figure(figsize=(1.12 * (1 + len(KERNELS)), 1.3 * len(dilations)), layout="constrained")
     grid = figure.subplots(len(dilations), 1 + len(KERNELS))
     for row, dilation in zip(grid, dilations, strict=True):
@@ -121,7 +121,7 @@ def plot_filters(image: Tensor, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
 
 
 def plot_pooling(image: Tensor, kernel: int = 8) -> Figure:
-    """The image, its largest and its mean value in every square of kernel x kernel pixels."""
+    """Draws the image and its maximum and mean over each square of kernel x kernel pixels."""
     figure = Figure(figsize=(8, 2.9), layout="constrained")
     pooled = {
         "image": image,

@@ -1,12 +1,12 @@
-"""Linear stacks of dilated convolutions as one kernel, and when that is a Kronecker product.
+"""Linear stacks of dilated convolutions as one kernel, and when it is a Kronecker product.
 
-After the note "Dilated convolutions and Kronecker factored convolutions" (inFERENCe, 2016). With
-a x a kernels and dilation a^l in layer l, no ReLU and one map,
+This follows the note "Dilated convolutions and Kronecker factored convolutions" (inFERENCe, 2016).
+With a x a kernels and dilation a^l in layer l, no ReLU and one map,
 
     K_L *_{a^L} ( ... K_1 *_a (K_0 * x)) = (K_L (x) ... (x) K_1 (x) K_0) * x,
 
-the kernel of the largest dilation as the outer factor. Where maps are padded, all must be padded
-once, at the beginning.
+where the kernel with the largest dilation is the outer factor. Any padding must be done once,
+before the first layer.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 
 def run_stack(x: Tensor, weights: Sequence[Tensor], dilations: Sequence[int]) -> Tensor:
-    """The linear stack itself, where the kernels fit ("valid").
+    """Runs the linear stack layer by layer, without padding ("valid").
 
     Shape: x (N, C, H, W), weights (K, C, a, a) each -> (N, K, H', W').
     """
@@ -36,16 +36,16 @@ def run_stack(x: Tensor, weights: Sequence[Tensor], dilations: Sequence[int]) ->
 
 
 def composite_kernel(weights: Sequence[Tensor], dilations: Sequence[int]) -> Tensor:
-    """The one kernel that does what a linear stack does, for any dilations and numbers of maps.
+    """The single kernel equivalent to a linear stack, for any dilations and numbers of maps.
 
-    Every kernel is spread to its dilation and convolved with those before it; taps may overlap.
+    Each kernel is spread out by its dilation and convolved with those before; taps may overlap.
 
     Shape: weights (K_l, K_{l-1}, a, a) -> (K_L, K_0's C, RF, RF).
     """
     kernel, *others = (_spread(w, d) for w, d in zip(weights, dilations, strict=True))
     for weight in others:
         margin = weight.shape[-1] - 1
-        # convolution of two correlations' kernels: the second is rotated and moved over the first
+        # to compose two correlations, rotate the second kernel and slide it over the first
         kernel = F.conv2d(kernel.transpose(0, 1), weight.flip(2, 3), padding=margin).transpose(0, 1)
     return kernel
 
@@ -58,9 +58,9 @@ def _spread(weight: Tensor, dilation: int) -> Tensor:
 
 
 def kronecker_kernel(weights: Sequence[Tensor]) -> Tensor:
-    """K_L (x) ... (x) K_0 of a stack, given first layer first; over several maps a matrix product.
+    """K_L (x) ... (x) K_0 of a stack, given as K_0, ..., K_L; several maps make a matrix product.
 
-    kernel[o, c] = sum over maps m in between of W_1[o, m] (x) W_0[m, c].
+    For two layers, kernel[o, c] is the sum over maps m between them of W_1[o, m] (x) W_0[m, c].
 
     Shape: weights (K_l, K_{l-1}, a, a) -> (K_L, K_0's C, a^(L+1), a^(L+1)).
     """
@@ -74,9 +74,9 @@ def kronecker_kernel(weights: Sequence[Tensor]) -> Tensor:
 
 
 def spread_by_kronecker(kernel: Array, dilation: int) -> Array:
-    """A dilated kernel as a Kronecker product: K (x) E, E zero but for a 1 in its first corner.
+    """A dilated kernel as the Kronecker product K (x) E, where E is 1 in its first corner, else 0.
 
-    dilation - 1 rows and columns of zeros trail the last taps.
+    The result has dilation - 1 rows and columns of zeros after the last taps.
 
     Shape: (a, a) -> (a dilation, a dilation).
     """
@@ -93,13 +93,13 @@ def _kron(factors: Sequence[Array]) -> Array:
 
 
 def nearest_kronecker(matrix: Array, side: int) -> tuple[Array, Array]:
-    """The B (side x side) and C whose B (x) C is nearest to a square matrix (least squares).
+    """The B (side x side) and C whose B (x) C is nearest to a square matrix in least squares.
 
-    The best approximation of rank 1 of the matrix whose rows are its blocks; Van Loan and
-    Pitsianis, "Approximation with Kronecker products", 1993.
+    They come from the best rank-1 approximation of the matrix whose rows are its blocks; see Van
+    Loan and Pitsianis, "Approximation with Kronecker products", 1993.
 
     Raises:
-        ValueError: if side does not divide the matrix's.
+        ValueError: if the matrix is not square, or `side` does not divide its side.
     """
     n = len(matrix)
     if matrix.shape != (n, n) or n % side:
@@ -112,20 +112,20 @@ def nearest_kronecker(matrix: Array, side: int) -> tuple[Array, Array]:
 
 
 def nearest_kronecker_power(matrix: Array, side: int, rounds: int = 50) -> list[Array]:
-    """Factors of one size whose Kronecker product is near to a matrix of side^m: outermost first.
+    """Equal-sized factors whose Kronecker product is near a matrix of side^m, outermost first.
 
-    Each in turn is made the best for the others (a product is linear in each), from the start that
-    `nearest_kronecker`, again and again, gives. Ends in a local optimum.
+    Starting from repeated `nearest_kronecker`, it optimises one factor at a time, with the others
+    fixed (the product is linear in each factor). It ends in a local optimum.
 
     Raises:
-        ValueError: if the matrix's side is no power of `side`.
+        ValueError: if the side of the matrix is not a power of `side`.
     """
     factors, rest = [], matrix
     while len(rest) > side:
         first, rest = nearest_kronecker(rest, side)
         factors.append(first)
     if len(rest) != side:
-        raise ValueError(f"the side of {matrix.shape} is no power of {side}")
+        raise ValueError(f"the side of {matrix.shape} is not a power of {side}")
     factors.append(rest)
     for _ in range(rounds):
         for k in range(len(factors)):
@@ -139,19 +139,19 @@ def nearest_kronecker_power(matrix: Array, side: int, rounds: int = 50) -> list[
 
 
 def low_rank(matrix: Array, rank: int) -> Array:
-    """The nearest matrix of that rank (Eckart and Young)."""
+    """The nearest matrix of rank at most `rank` (Eckart and Young)."""
     u, s, v = np.linalg.svd(matrix)
     nearest: Array = (u[:, :rank] * s[:rank]) @ v[:rank]
     return nearest
 
 
 def relative_error(approximation: Array, matrix: Array) -> float:
-    """|approximation - matrix| / |matrix|, Frobenius norms."""
+    """|approximation - matrix| / |matrix|, in Frobenius norms."""
     return float(np.linalg.norm(approximation - matrix) / np.linalg.norm(matrix))
 
 
 def random_kernel(seed: int, factors: int = 3, side: int = 3, *, same: bool = False) -> Array:
-    """A Kronecker product of random factors, N(0, 1); of one with itself, a fractal, if `same`.
+    """A Kronecker product of factors from N(0, 1); if `same`, of one factor with itself, a fractal.
 
     Shape: (side^factors, side^factors).
     """
@@ -161,10 +161,10 @@ def random_kernel(seed: int, factors: int = 3, side: int = 3, *, same: bool = Fa
 
 
 def compare_approximations(matrix: Array) -> dict[str, tuple[int, float]]:
-    """How near each family comes to a matrix of 27x27: numbers used, and relative error.
+    """How near each family comes to a 27x27 matrix: the numbers it takes and its relative error.
 
-    27 numbers make three 3x3 factors, or the symmetric u u^T; u v^T takes 54, as many as two sums
-    of three factors would, or a 9x9 by a 3x3 factor 90.
+    Three 3x3 factors, or the symmetric u u^T, take 27 numbers. Two such products of factors, or
+    u v^T, take 54; a 9x9 and a 3x3 factor take 90.
 
     Raises:
         ValueError: for another size.
@@ -188,9 +188,10 @@ def compare_approximations(matrix: Array) -> dict[str, tuple[int, float]]:
 
 
 def plot_kernels(seeds: Sequence[int] = range(4)) -> Figure:
-    """Random Kronecker kernels of 27x27, above; fractals of one 3x3 factor, below.
+    """Draws random 27x27 Kronecker kernels, and below them fractals of one 3x3 factor.
 
-    In units of the largest entry; the colours go by the root, so that small entries show.
+    Each kernel is divided by its largest entry. The colours follow the signed square root, so
+    that small entries show.
     """
     figure = Figure(figsize=(2.1 * len(seeds) + 0.6, 4.6), layout="constrained")
     above, below = figure.subplots(2, len(seeds))
@@ -217,7 +218,7 @@ def _signed_root(x: Array) -> Array:
 
 
 def plot_approximations(results: dict[str, dict[str, tuple[int, float]]]) -> Figure:
-    """Relative errors of `compare_approximations`, by the numbers they take, for each matrix."""
+    """Draws the relative errors from `compare_approximations` for each matrix."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
     kinds = next(iter(results.values()))

@@ -1,4 +1,4 @@
-"""Three ways to see more, measured: pooling, large kernels, dilation."""
+"""Compares three ways to widen the receptive field: pooling, large kernels, dilation."""
 
 import time
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from context_agg.analysis.receptive_field import input_gradient, support
 
 @dataclass(frozen=True)
 class Measured:
-    """What a stack of layers is like.
+    """The measurements of a stack of layers.
 
     Attributes:
-        name: of the stack.
-        receptive_field: side of what one output sees, by gradient, in pixels.
-        resolution: share of the input's positions that the output has.
-        parameters: weights and biases.
-        milliseconds: of one forward pass, median.
+        name: name of the stack.
+        receptive_field: side of the receptive field, measured by gradient, in pixels.
+        resolution: number of output positions divided by number of input positions.
+        parameters: number of weights and biases.
+        milliseconds: median time of one forward pass.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Measured:
 
 
 def compare_layers(channels: int = 8, size: int = 64, repeats: int = 20) -> list[Measured]:
-    """Four stacks of three convolutions, measured: plain, pooling, large kernels, dilated."""
+    """Measures four stacks of three convolutions: plain, pooling, large kernels, dilated."""
 
     def conv(kernel: int, dilation: int = 1) -> nn.Module:
         margin = dilation * (kernel // 2)

@@ -1,4 +1,4 @@
-"""What an output of stacked convolutions sees of its input: in theory, counted, by gradient."""
+"""What one output of stacked convolutions sees: by formula, by counting paths, by gradient."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -22,30 +22,30 @@ def receptive_fields(convolutions: Sequence[DilatedConv2d]) -> list[int]:
 
 
 def paths(dilations: Sequence[int], kernel_size: int = 3) -> Counts:
-    """How many paths lead from each input position to one output: (RF, RF), the middle above it.
+    """The number of paths from each input position to one output, (RF, RF), output at the centre.
 
-    A path takes one tap in every layer; in all there are kernel_size^2 to the number of layers.
+    A path takes one tap in every layer; there are kernel_size^2 to the number of layers in total.
     """
     line = np.ones(1, dtype=np.int64)
     for dilation in dilations:
         taps = np.zeros((kernel_size - 1) * dilation + 1, dtype=np.int64)
         taps[::dilation] = 1
         line = np.convolve(line, taps)
-    return np.outer(line, line)  # the taps of rows and columns are chosen apart
+    return np.outer(line, line)  # the tap's row and column are chosen independently
 
 
 def coverage(dilations: Sequence[int], kernel_size: int = 3) -> float:
-    """Share of the positions inside the receptive field that the output sees; below 1: gridding."""
+    """Share of the positions in the receptive field that the output sees; below 1 is gridding."""
     return float((paths(dilations, kernel_size) > 0).mean())
 
 
 def input_gradient(module: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
     """How much the middle output depends on every input position, as (H, W).
 
-    The size of the gradient of a random combination of the maps of the output's middle pixel,
-    summed over input maps, mean over the images; after Luo et al. 2016 (arXiv 1701.04128).
+    This is the absolute gradient of a random combination of the maps at the output's middle pixel,
+    summed over input maps and averaged over images; after Luo et al. 2016 (arXiv 1701.04128).
 
-    Shape: x (N, C, H, W), the module's output of the same height and width.
+    Shape: x (N, C, H, W); the module's output has the same height and width.
     """
     x = x.detach().requires_grad_()
     y = module(x)
@@ -56,20 +56,20 @@ def input_gradient(module: nn.Module, x: Tensor, generator: torch.Generator) -> 
 
 
 def support(weight: Tensor) -> tuple[int, int]:
-    """Height and width of the smallest box that holds all that is not zero, in pixels."""
+    """Height and width of the smallest box that contains all nonzero entries, in pixels."""
     rows, columns = ((weight != 0).any(dim).nonzero().flatten() for dim in (1, 0))
     return int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
 
 
 def effective_side(weight: Tensor, share: float = 0.95) -> int:
-    """Side of the smallest centred square that holds so much of the weight, in pixels.
+    """Side of the smallest centred square that holds this share of the weight, in pixels.
 
     Raises:
-        ValueError: if there is no weight.
+        ValueError: if the weight is zero.
     """
     total = float(weight.sum())
     if not total > 0:
-        raise ValueError("there is no weight: nothing reaches the output")
+        raise ValueError("the weight is zero: nothing reaches the output")
     row, column = weight.shape[0] // 2, weight.shape[1] // 2
     for radius in range(max(weight.shape)):
         rows = slice(max(row - radius, 0), row + radius + 1)
@@ -80,7 +80,7 @@ def effective_side(weight: Tensor, share: float = 0.95) -> int:
 
 
 def plot_growth() -> Figure:
-    """The paper's Figure 1: the views after dilations 1, 2 and 4, and where the last layer taps."""
+    """Draws the paper's Figure 1: the views after dilations 1, 2, 4, and the last layer's taps."""
     figure = Figure(figsize=(7.5, 2.9), layout="constrained")
     for axes, layer, letter in zip(figure.subplots(1, 3), range(3), "abc", strict=True):
         dilations = [1, 2, 4][: layer + 1]
@@ -101,7 +101,7 @@ def plot_growth() -> Figure:
 
 
 def plot_depth(depth: int = 8) -> Figure:
-    """Side of the view by depth: plain layers, doubling dilations, powers of 3, and Table 1."""
+    """Draws the side of the view by depth for no dilation, dilations 2^l and 3^l, and Table 1."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for color, (name, dilations, style) in zip(
@@ -123,7 +123,7 @@ def plot_depth(depth: int = 8) -> Figure:
 
 
 def plot_gridding(stacks: Sequence[Sequence[int]]) -> Figure:
-    """How many paths reach each position, as a share of the most; white: none."""
+    """Draws the number of paths to each position, relative to the largest; white is none."""
     figure = Figure(figsize=(2 * len(stacks), 2.7), layout="constrained")
     for axes, dilations in zip(np.atleast_1d(figure.subplots(1, len(stacks))), stacks, strict=True):
         counts = paths(dilations).astype(float)
@@ -138,7 +138,7 @@ def plot_gridding(stacks: Sequence[Sequence[int]]) -> Figure:
 
 
 def plot_measured(weights: dict[str, Tensor]) -> Figure:
-    """Maps of `input_gradient`, each with its support and its effective side."""
+    """Draws maps from `input_gradient`, each with its support and its effective side."""
     figure = Figure(figsize=(2.5 * len(weights), 3), layout="constrained")
     for axes, (name, weight) in zip(
         np.atleast_1d(figure.subplots(1, len(weights))), weights.items(), strict=True
@@ -154,7 +154,7 @@ def plot_measured(weights: dict[str, Tensor]) -> Figure:
 
 
 def module_weight(module: ContextModule, size: int = 81, images: int = 8) -> Tensor:
-    """`input_gradient` of a context module on noise in 0..1, (size, size)."""
+    """`input_gradient` of a context module on uniform noise in 0..1, (size, size)."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(images, module.channels, size, size, generator=generator)
     return input_gradient(module, x, generator)

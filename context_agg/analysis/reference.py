@@ -1,7 +1,7 @@
-"""Dilated convolution as its definition reads: loops over positions and taps, in numpy.
+"""Dilated convolution written as it is defined: loops over positions and taps, in numpy.
 
-What the operators of `context_agg.ops` are explained by and tested against. Convolution is what
-PyTorch calls so, a correlation: y[p] = sum over taps t of kernel[t] x[p + dilation t].
+It explains the operators of `context_agg.ops`, which are tested against it. As in PyTorch,
+convolution means correlation: y[p] = sum over taps t of kernel[t] x[p + dilation t].
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 EDGE_KERNEL = np.array([[-1.0, -1, -1], [-1, 8, -1], [-1, -1, -1]])
-"""Centre against the eight neighbours: 0 where they are equal."""
+"""Compares the centre with its eight neighbours; the output is 0 where all are equal."""
 
 
 def dilated_conv(x: Array, kernel: Array, dilation: int = 1) -> Array:
-    """Of one map in one, two or three dimensions, where the kernel fits ("valid").
+    """Convolves one map in one, two or three dimensions, without padding ("valid").
 
     Shape: x (n1, ...), kernel (k1, ...) -> (n1 - (k1 - 1) dilation, ...).
 
     Raises:
-        ValueError: if the kernel does not fit, or has another number of dimensions.
+        ValueError: if the kernel does not fit, or x has another number of dimensions.
     """
     if x.ndim != kernel.ndim:
         raise ValueError(f"x has {x.ndim} dimensions, the kernel {kernel.ndim}")
@@ -30,7 +30,7 @@ def dilated_conv(x: Array, kernel: Array, dilation: int = 1) -> Array:
     if min(size) < 1:
         raise ValueError(
             f"a kernel of {kernel.shape} with dilation {dilation} needs "
-            f"{tuple(extent + 1 for extent in span)}, x is {x.shape}"
+            f"{tuple(extent + 1 for extent in span)}, but x is {x.shape}"
         )
     y = np.zeros(size)
     for position in np.ndindex(*size):
@@ -41,7 +41,7 @@ def dilated_conv(x: Array, kernel: Array, dilation: int = 1) -> Array:
 
 
 def cross_image(side: int = 16) -> Array:
-    """0, with a cross of two pixels' width at 1."""
+    """An image of zeros with a cross of ones, two pixels wide."""
     image = np.zeros((side, side))
     middle = slice(side // 2 - 1, side // 2 + 1)
     image[middle, :] = image[:, middle] = 1
@@ -51,9 +51,9 @@ def cross_image(side: int = 16) -> Array:
 def multi_scale(
     x: Array, kernels: Sequence[Array], dilations: Sequence[int] = (1, 2, 4, 8)
 ) -> list[Array]:
-    """A linear stack of dilated convolutions; every map has the size of x, zeros come in.
+    """The maps of a linear stack of dilated convolutions, zero-padded to the size of x.
 
-    Padding before the layer, not after it, keeps maps that are smaller than the dilated kernel.
+    Padding before each layer, not after it, allows maps smaller than the dilated kernel.
     """
     maps = []
     for kernel, dilation in zip(kernels, dilations, strict=True):

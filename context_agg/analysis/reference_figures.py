@@ -1,4 +1,4 @@
-"""Pictures of dilated convolution: which samples a kernel sees, and the edges it finds."""
+"""Figures of dilated convolution: which samples a kernel sees, and the edges it finds."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from context_agg.analysis.reference import EDGE_KERNEL, cross_image, dilated_con
 
 
 def plot_taps(dilations: Sequence[int] = (1, 2, 4)) -> Figure:
-    """Which of the samples 1..10 the first output of a kernel of three taps sees, by dilation."""
+    """Draws which of the samples 1..10 the first output of a 3-tap kernel sees, by dilation."""
     signal = range(1, 11)
     figure = Figure(figsize=(8, 5), layout="constrained")
     panels = figure.subplots(len(dilations), 1, sharex=True)
@@ -26,7 +26,7 @@ def plot_taps(dilations: Sequence[int] = (1, 2, 4)) -> Figure:
 
 
 def plot_edges(dilations: Sequence[int] = (1, 2)) -> Figure:
-    """The cross and its edges, by dilation."""
+    """Draws the cross and its edges, by dilation."""
     image = cross_image()
     figure = Figure(figsize=(3.2 * (1 + len(dilations)), 3.2), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(dilations))

@@ -1,1 +1,1 @@
-"""Watchers of a run: one per file."""
+"""Lightning callbacks that watch or change a run, one per file."""

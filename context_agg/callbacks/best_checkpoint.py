@@ -11,13 +11,13 @@ class BestCheckpoint(ModelCheckpoint):
     """Writes checkpoints/best.ckpt after the best epoch so far.
 
     Args:
-        monitor: a scalar of the held-out images; None: val/accuracy, and val/iou for dense data,
-            where a network that answers "background" everywhere has a good accuracy.
-        mode: "max" or "min", which of it is best.
+        monitor: a scalar of the held-out images; None: val/accuracy, or val/iou for dense data,
+            where a network that predicts "background" everywhere has a good accuracy.
+        mode: "max" or "min": which value of the scalar is best.
         dense: whether every pixel of the data has a class of its own.
 
     Raises:
-        ValueError: for another scalar or mode, or for val/iou of data that are not dense.
+        ValueError: for another scalar or mode, or for val/iou if the data are not dense.
     """
 
     def __init__(self, monitor: str | None = None, mode: str = "max", *, dense: bool) -> None:

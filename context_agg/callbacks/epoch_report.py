@@ -1,4 +1,4 @@
-"""A line per epoch: it stays on the screen above the progress bar, and in a log file."""
+"""Prints a line per epoch, which stays on the screen above the progress bar and in a log file."""
 
 import time
 
@@ -9,7 +9,7 @@ from torch import Tensor
 class EpochReport(L.Callback):
     """Prints the scalars of every epoch and logs the mean training speed so far.
 
-    The speed, `train/images_per_second`, counts neither validation nor checkpoints.
+    The speed, `train/images_per_second`, excludes the time of validation and checkpoints.
     """
 
     def __init__(self) -> None:

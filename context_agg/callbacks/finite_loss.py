@@ -1,4 +1,4 @@
-"""Ends a run whose loss is no number any more: it would be no result."""
+"""Ends a run whose loss is no longer finite."""
 
 import math
 
@@ -8,7 +8,7 @@ from context_agg.cli.errors import UserError
 
 
 class FiniteLoss(L.Callback):
-    """Looks at the training loss after every epoch.
+    """Checks the training loss after every epoch.
 
     Raises:
         UserError: if it is infinite or NaN.
@@ -19,5 +19,5 @@ class FiniteLoss(L.Callback):
         if not math.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss} after epoch {trainer.current_epoch + 1}: the run has "
-                "diverged; take a smaller optimizer.lr, or +trainer.gradient_clip_val=1"
+                "diverged; use a smaller optimizer.lr, or +trainer.gradient_clip_val=1"
             )

@@ -1,4 +1,4 @@
-"""How the gradients that train a network lie to the true ones, layer by layer, as it trains."""
+"""Measures during training how well each layer's gradient agrees with the true one."""
 
 import csv
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ COLUMNS = ("step", "layer", "cosine", "norm_ratio", "sign_agreement", "loss_decr
 
 
 class GradientAlignment(L.Callback):
-    """Measures, every so many steps, on the batches of that step and at the weights before it.
+    """Measures every `every` steps, on the batches of that step, with the weights before it.
 
-    Logs to TensorBoard, by layer (weight and bias as one vector), `cosine/...`, `norm_ratio/...`
-    and `sign_agreement/...`, see `gradients.agreement.Alignment`, and `loss_decrease`, by how much
-    the step brings the loss of its own batches down. The same go into gradients.csv in the run's
-    directory, and at the end into gradients.png. Training itself is not touched.
+    Logs to TensorBoard, for each layer (weight and bias as one vector), `cosine/...`,
+    `norm_ratio/...` and `sign_agreement/...`, see `gradients.agreement.Alignment`, and
+    `loss_decrease`, by how much the step lowers the loss on its own batches. Writes the same to
+    gradients.csv in the run's directory, and draws gradients.png. Training is not affected.
 
     Args:
         every: steps from one measurement to the next.
@@ -33,7 +33,7 @@ class GradientAlignment(L.Callback):
         self.every = every
         self._file = Path()
         self._step = 0
-        self._batches: list[tuple[Tensor, Tensor]] = []  # of the step: several with accumulation
+        self._batches: list[tuple[Tensor, Tensor]] = []  # of one step: several with accumulation
         self._ours: dict[str, Tensor] = {}
         self._true: dict[str, Tensor] = {}
         self._loss = 0.0
@@ -73,7 +73,7 @@ class GradientAlignment(L.Callback):
         batch_idx: int,
     ) -> None:
         if not self._batches or trainer.global_step == self._step:
-            return  # nothing to measure, or the step is yet to come
+            return  # nothing to measure, or the step is not complete
         assert isinstance(pl_module, Learner)
         after = sum(self._loss_of(trainer, pl_module, batch) for batch in self._batches)
         decrease = (self._loss - after) / len(self._batches)

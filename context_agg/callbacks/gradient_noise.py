@@ -8,11 +8,11 @@ from context_agg.ops.checks import check_number
 
 
 class GradientNoise(L.Callback):
-    """Adds N(0, eta / (1 + t)^gamma) to every gradient before step t, t from 0.
+    """Adds noise from N(0, eta / (1 + t)^gamma) to every gradient before step t, counted from 0.
 
     Args:
         eta: variance of the noise at the first step; the paper tries 0.01, 0.3 and 1.
-        gamma: how fast it falls.
+        gamma: how fast the variance falls.
     """
 
     def __init__(self, eta: float, gamma: float = 0.55) -> None:

@@ -1,4 +1,4 @@
-"""Image, truth and prediction of a few held-out images every epoch, for TensorBoard."""
+"""Shows a few held-out images with truth and prediction in TensorBoard, every epoch."""
 
 import lightning as L
 import torch
@@ -13,10 +13,10 @@ from context_agg.training.learner import Learner
 
 
 class LabelImages(L.Callback):
-    """Logs `val/labels` for dense data: a row per image, truth and prediction beside it.
+    """Logs `val/labels` for dense data: a row per image, with its truth and prediction.
 
     Args:
-        images: how many, always the first of the held-out ones.
+        images: how many images to show, always the first of the held-out ones.
     """
 
     def __init__(self, images: int) -> None:

@@ -1,4 +1,4 @@
-"""The network as TensorBoard's graph."""
+"""Shows the network as a graph in TensorBoard."""
 
 import copy
 import warnings
@@ -15,7 +15,7 @@ from context_agg.training.learner import Learner
 
 
 class NetworkGraph(L.Callback):
-    """Writes the graph before training begins; says so where a network cannot be traced."""
+    """Writes the graph before training; prints a message if the network cannot be traced."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not isinstance(pl_module, Learner) or not isinstance(trainer.logger, TensorBoardLogger):
@@ -27,9 +27,9 @@ class NetworkGraph(L.Callback):
 
 
 def write_graph(writer: SummaryWriter, network: nn.Module, spec: DataSpec) -> None:
-    """Writes the network to the event file, its hand-written operators as convolutions."""
-    network = copy.deepcopy(network)  # a copy is not compiled, which could not be traced
+    """Writes the network to the event file, with hand-written operators as convolutions."""
+    network = copy.deepcopy(network)  # the copy is not compiled, so it can be traced
     image = torch.zeros(1, spec.in_channels, *spec.image_size).to(next(network.parameters()))
     with warnings.catch_warnings(), torch.no_grad(), true_backward(network):
-        warnings.simplefilter("ignore")  # of tracing: that shapes are checked once
+        warnings.simplefilter("ignore")  # tracing warns that shapes are checked once
         writer.add_graph(network, image)

@@ -1,4 +1,4 @@
-"""Overfits one batch: the quickest proof that loss, gradients and optimizer work together."""
+"""Overfits one batch, the quickest proof that loss, gradients and optimizer work together."""
 
 import lightning as L
 
@@ -8,17 +8,17 @@ from context_agg.data.images import ImageData
 
 
 class NotOverfit(UserError):
-    """The loss of the one batch has not come down."""
+    """The loss on the one batch has not fallen far enough."""
 
 
 class OverfitOneBatch(L.Callback):
-    """Trains on the first batch alone, as it is, until its loss is small.
+    """Trains on the first batch alone, without augmentation, until its loss is small.
 
     Args:
-        loss: what the mean training loss has to come down to.
+        loss: the training loss to reach.
 
     Raises:
-        NotOverfit: when training ends above that loss.
+        NotOverfit: if training ends above that loss.
     """
 
     def __init__(self, loss: float) -> None:
@@ -27,7 +27,7 @@ class OverfitOneBatch(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageData)
-        trainer.limit_train_batches = 1.0  # all of the one
+        trainer.limit_train_batches = 1.0  # the whole of that batch
         first = slice(data.batch_size)
         data.train = ImageDataset(data.train.images[first], data.train.target[first])
 

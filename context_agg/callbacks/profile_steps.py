@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by PyTorch's profiler."""
+"""Measures where the time of a training step goes, with PyTorch's profiler."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from torch.profiler import profile, schedule, tensorboard_trace_handler
 
 
 class ProfileSteps(L.Callback):
-    """Records training steps (data, forward, backward, optimizer) into the run's directory.
+    """Profiles training steps (data, forward, backward, optimizer).
 
-    Writes a trace, *.pt.trace.json, and profile.txt, the operators by the time they take.
-    Lightning's PyTorchProfiler with the same schedule leaves its table empty (2.6).
+    Writes a trace, *.pt.trace.json, and profile.txt, the operators sorted by time, to the run's
+    directory. Lightning 2.6's own PyTorchProfiler leaves its table empty with this schedule.
 
     Args:
-        warmup: first steps, which are not recorded.
-        steps: how many are recorded then.
+        warmup: number of first steps, which are not recorded.
+        steps: number of steps to record after those.
     """
 
     def __init__(self, warmup: int, steps: int) -> None:

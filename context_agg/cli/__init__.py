@@ -1,1 +1,1 @@
-"""What the commands share: composing a configuration, refusing a mistake, quiet libraries."""
+"""What the commands share: composing configurations, reporting mistakes, quiet libraries."""

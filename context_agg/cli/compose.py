@@ -1,4 +1,4 @@
-"""Where the configuration is, and the one way to compose it outside of a running command."""
+"""Where the configuration is, and the one way to compose it outside a running command."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 PACKAGE = Path(__file__).parents[1]
-INSTALLED = PACKAGE / "conf"  # a wheel carries it there, the repository beside the package
+INSTALLED = PACKAGE / "conf"  # a wheel has it here; the repository has it beside the package
 CONF = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "conf"
 COMMAND = "train"  # conf/train.yaml
 
@@ -14,12 +14,12 @@ COMMAND = "train"  # conf/train.yaml
 def compose_config(
     *overrides: str, command: str = COMMAND, config_dir: str | None = None, hydra: bool = False
 ) -> DictConfig:
-    """The configuration that a command line makes.
+    """Composes the configuration that a command line describes.
 
     Args:
         overrides: as on the command line, such as "model=large".
-        command: "train" or "check", whose defaults are taken.
-        config_dir: a folder of the user's whose groups are added to those of conf/.
+        command: "train" or "check": whose defaults to use.
+        config_dir: a folder of the user whose groups are added to those of conf/.
         hydra: whether the result also holds Hydra's own configuration, as `cfg.hydra`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A user's mistake as one message without a stack trace."""
+"""Reports a user's mistake as one message without a stack trace."""
 
 import sys
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from hydra.errors import CompactHydraException, InstantiationException
 
 
 class UserError(CompactHydraException):
-    """Hydra prints it as one message and exits with 1; HYDRA_FULL_ERROR=1 shows the trace."""
+    """Hydra prints this error as one message and exits with 1; HYDRA_FULL_ERROR=1 adds a trace."""
 
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Around what checks and builds, before any work is done: refusals become `UserError`s.
+    """Turns errors of checks and constructors into `UserError`s, before any work is done.
 
-    The message of a constructor that the configuration names begins with the part of the
+    If a constructor that the configuration names fails, the message starts with the part of the
     configuration that it was built from.
     """
     try:
@@ -31,7 +31,7 @@ def one_message() -> Iterator[None]:
 
 @contextmanager
 def exit_on_mistake() -> Iterator[None]:
-    """Around a command: a refusal ends it with its message and exit code 1."""
+    """Turns a user's mistake in a command into its message and exit code 1."""
     try:
         yield
     except (UserError, ValueError, OSError) as error:

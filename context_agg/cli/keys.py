@@ -1,4 +1,4 @@
-"""Checks of the command line before a run begins: unknown keys, wrong values, closed folders."""
+"""Checks the command line before a run: unknown keys, wrong values, read-only folders."""
 
 import argparse
 import inspect
@@ -21,22 +21,22 @@ from context_agg.cli.sweeps import alternatives, file_params
 
 ALL_KEYS = "`python -m context_agg.train --cfg job` prints all keys"
 PLACES = ("hydra.run.dir", "hydra.sweep.dir")
-SET_BY_US = ("params", "logger", "enable_progress_bar")  # constructor arguments
+SET_BY_US = ("params", "logger", "enable_progress_bar")  # constructor arguments that we pass
 
 Compose = partial[DictConfig]
-"""`compose_config` with the command and the user's folder given."""
+"""`compose_config` with the command and the user's folder filled in."""
 
 
 def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None:
-    """Composes the configuration that the arguments make, and checks its keys and values.
+    """Composes the configuration that the arguments describe, and checks its keys and values.
 
-    A key must stand in conf/. With `+` an argument of a library's class can be added that does not
-    stand there, such as `+trainer.gradient_clip_val=1`; the class must know it. In a sweep every
-    value is checked beside the first of the other keys.
+    A key must be in conf/. `+` adds an argument of a library's class that is not in conf/, such as
+    `+trainer.gradient_clip_val=1`, if the class has such an argument. In a sweep, every value of a
+    key is checked together with the first values of the other keys.
 
     Raises:
-        SystemExit: for a mistake, with one message that says the way out. What Hydra itself says
-            well, such as the choices of a group, is left to it where there is no sweep.
+        SystemExit: for a mistake, with one message that says what to do. Without a sweep, mistakes
+            that Hydra explains well, such as an unknown choice of a group, are left to Hydra.
     """
     flags, rest = _flags().parse_known_args(arguments)
     lines = [argument for argument in rest if "=" in argument and argument[0] != "-"]
@@ -57,7 +57,7 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
             check_values(cfg)
     except OverrideParseException as error:
         raise SystemExit(
-            f"cannot read {error.override}; a value that holds = or , or a space goes into quotes: "
+            f"cannot read {error.override}; put a value with a =, a comma or a space in quotes: "
             f"""'{error.override.partition("=")[0]}="..."'"""
         ) from None
     except ConfigCompositionException as error:
@@ -76,7 +76,7 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
 
 
 def _flags() -> argparse.ArgumentParser:
-    """Those of Hydra's flags that change what is composed."""
+    """The flags of Hydra that affect the composed configuration."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--config-dir", "-cd")
@@ -84,7 +84,7 @@ def _flags() -> argparse.ArgumentParser:
 
 
 def _combinations(taken: dict[str, list[str]]) -> Iterator[list[str]]:
-    """The first of all alternatives, then each of the others beside the first of its fellows."""
+    """The first values of all keys, then each other value with the first values of other keys."""
     firsts = {key: values[0] for key, values in taken.items()}
     yield list(firsts.values())
     for key, values in taken.items():
@@ -93,7 +93,7 @@ def _combinations(taken: dict[str, list[str]]) -> Iterator[list[str]]:
 
 
 def _check_added(lines: Iterable[str], cfg: DictConfig, composed: Compose) -> None:
-    """Refuses a key with a plus that neither conf/ nor the class it goes to knows."""
+    """Rejects an added key (`+`) that neither conf/ nor the class that receives it has."""
     for override in OverridesParser.create().parse_overrides(list(lines)):
         key = override.key_or_group
         known = override.is_hydra_override() or (CONF / key).is_dir()
@@ -101,7 +101,7 @@ def _check_added(lines: Iterable[str], cfg: DictConfig, composed: Compose) -> No
             continue
         group, _, name = key.rpartition(".")
         target = OmegaConf.select(cfg, f"{group}._target_") if group else None
-        if target and not target.startswith("context_agg."):  # what ours take stands in conf/
+        if target and not target.startswith("context_agg."):  # for ours, conf/ has all keys
             taken = inspect.signature(get_object(target)).parameters
             if name in taken and name not in SET_BY_US:
                 continue
@@ -125,7 +125,7 @@ def _walk(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _hint(key: str, composed: Compose) -> str:
-    """Where the key belongs, or else the known key that is most like it."""
+    """Says where the key belongs, or else which known key is most like it."""
     group = CONF / key.partition(".")[0]
     choices = sorted(file.stem for file in group.glob("*.yaml"))
     choices = [f"{group.name}={choice}" for choice in choices]

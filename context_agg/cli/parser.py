@@ -1,10 +1,10 @@
-"""The parser of the commands that take paths, which Hydra's grammar cannot."""
+"""The parser of the commands that take paths, which Hydra's grammar does not allow."""
 
 import argparse
 
 
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser that calls itself `python -m context_agg.NAME`."""
+    """Returns a parser whose program name is `python -m context_agg.NAME`."""
     return argparse.ArgumentParser(
         prog=f"python -m context_agg.{name}",
         description=description,

@@ -1,4 +1,4 @@
-"""What a sweep varies, whether the command line says it or hydra.sweeper.params of a file."""
+"""What a sweep varies, according to the command line or to hydra.sweeper.params of a file."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 
 
 def alternatives(lines: Iterable[str]) -> dict[str, list[str]]:
-    """By key, the overrides of its values: several where the key is swept over.
+    """The overrides of each key, one per value: several for a key that the sweep varies.
 
-    The last line that names a key counts, as it does for Hydra.
+    If several lines name the same key, the last one counts, as it does for Hydra.
 
     Raises:
-        OverrideParseException: for a line that is no override.
+        OverrideParseException: for a line that is not an override.
     """
     overrides = OverridesParser.create().parse_overrides(list(lines))
     return {override.key_or_group: _values(override) for override in overrides}

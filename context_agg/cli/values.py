@@ -1,7 +1,7 @@
-"""Checks of the values that libraries take, before anything is built from them.
+"""Checks values that are passed to libraries, before anything is built from them.
 
-Libraries would let them pass, or refuse them without naming the key. What goes to a constructor of
-ours is refused there.
+The libraries would accept wrong values, or reject them without naming the key. The constructors
+of this package check their own arguments.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,32 +18,32 @@ Check = Callable[[Any], bool]
 
 
 def whole(least: int) -> Check:
-    """A whole number, `least` or more."""
+    """A check for a whole number, `least` or more."""
     return partial(is_whole, least=least)
 
 
 def number(value: object) -> bool:
-    """A finite number."""
+    """Whether the value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def names(value: object) -> bool:
-    """A list of words."""
+    """Whether the value is a list of words."""
     return isinstance(value, ListConfig) and all(isinstance(name, str) for name in value)
 
 
 def share(value: object) -> bool:
-    """Lightning's way to say how much of an epoch: 0.0 to 1.0, or a whole number of batches."""
+    """Whether it is a part of an epoch: a fraction up to 1.0, or a whole number of batches."""
     return whole(1)(value) or (isinstance(value, float) and 0 < value <= 1)
 
 
 def one_of(*choices: str | None) -> Check:
-    """One of these words."""
+    """A check for one of these words."""
     return lambda value: value in choices
 
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-A_SHARE = "a fraction of the batches (0.1, up to 1.0) or a whole number of them (1, 2, ...)"
+A_SHARE = "a fraction of the batches (such as 0.1, up to 1.0) or a whole number (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
     ("backprop", lambda v: v in CONV_OPS, f"one of {', '.join(CONV_OPS)}"),
@@ -62,7 +62,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("optimizer.momentum", lambda v: number(v) and 0 <= v < 1, "a number from 0 to below 1"),
     ("optimizer.weight_decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
     ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
-    ("trainer.devices", lambda v: v == 1, "1: a run has one device"),
+    ("trainer.devices", lambda v: v == 1, "1: a run uses one device"),
     ("trainer.accumulate_grad_batches", whole(1), "a whole number, 1 or more"),
     ("trainer.accelerator", one_of("auto", "cpu", "cuda"), "one of auto, cpu, cuda"),
     ("trainer.precision", one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}"),
@@ -73,26 +73,24 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Compares the values that are there with `CHECKS`.
+    """Checks the values that are present against `CHECKS`.
 
     Raises:
-        ValueError: for the first that is wrong, naming the key, the value and what it must be.
+        ValueError: for the first wrong value, naming the key, the value and what it must be.
     """
     for key, is_right, requirement in CHECKS:
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
         if key == "backprop" and cfg.backprop == "all" and "op" in cfg:
-            continue  # `check` compares them all
+            continue  # `check` runs all of them
         if node is not None and name in node and not is_right(node[name]):
             raise ValueError(f"{key}={node[name]} must be {requirement}")
     if cfg.get("front_end") is not None and "front_end" not in cfg.model:
-        raise ValueError(
-            "front_end: this model has no front end; leave it out, or take model=basic"
-        )
+        raise ValueError("front_end: this model has no front end; leave it out, or use model=basic")
     if cfg.get("fresh") and cfg.get("start_from") is None:
-        raise ValueError(f"fresh={cfg.fresh} has no use without start_from=DIR: all begins anew")
+        raise ValueError(f"fresh={cfg.fresh} has no effect without start_from=DIR")
     if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "trainer.accelerator=cuda: there is no CUDA device here (or this torch is built "
-            "without CUDA); take trainer.accelerator=cpu, or auto for CUDA where there is one"
+            "without CUDA); use trainer.accelerator=cpu, or auto for CUDA if it is available"
         )

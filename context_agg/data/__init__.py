@@ -1,1 +1,1 @@
-"""Data sets: each is a function that returns an ImageData."""
+"""Data sets, each a function that returns an ImageData."""

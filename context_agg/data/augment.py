@@ -1,4 +1,4 @@
-"""Random changes of a batch of training images, each image its own, without a loop over images."""
+"""Random changes of training images, drawn for each image, without a loop over the images."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from context_agg.ops.checks import check_number, check_whole
 
 
 class RandomShift:
-    """Moves every image by up to `pixels` along each axis; what comes in is zero.
+    """Moves every image by up to `pixels` along each axis and fills with zeros.
 
     Raises:
         ValueError: for a negative number of pixels.
@@ -29,12 +29,12 @@ class RandomShift:
 
 
 class RandomAffine:
-    """Turns and scales every image about its middle, then shifts it; what comes in is zero.
+    """Rotates and scales every image about its centre, then shifts it; fills with zeros.
 
     Args:
-        shift: up to so many whole pixels along each axis.
-        rotate: up to so many degrees either way.
-        zoom: scaled by a factor between 1 / (1 + zoom) and 1 + zoom, log-uniform.
+        shift: the largest shift along each axis, in whole pixels.
+        rotate: the largest rotation in either direction, in degrees.
+        zoom: the scale factor is log-uniform between 1 / (1 + zoom) and 1 + zoom.
 
     Raises:
         ValueError: for a negative number.
@@ -57,7 +57,7 @@ class RandomAffine:
         angle = np.deg2rad(self.rotate) * generator.uniform(-1, 1, count)
         scale = (1 + self.zoom) ** generator.uniform(-1, 1, count)
         cosine, sine, zero = np.cos(angle) / scale, np.sin(angle) / scale, np.zeros(count)
-        # where a pixel comes from, in units of half the image's sides, which need not be equal
+        # where each pixel comes from, in units of half the image's sides, which may differ
         ratio = height / width
         rows = [[cosine, sine * ratio, zero], [-sine / ratio, cosine, zero]]
         matrix = torch.from_numpy(np.moveaxis(np.array(rows), -1, 0)).float()

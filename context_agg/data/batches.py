@@ -1,4 +1,4 @@
-"""Images in memory, batched by index: no work per image, no worker processes."""
+"""Images in memory, batched by index, with no work per image and no worker processes."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,11 +13,11 @@ Images = tuple[Tensor, Tensor]
 """uint8 images (N, C, H, W) in 0..255, and targets: classes (N,) or dense labels (N, H, W)."""
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
-"""A batch of images and a random generator -> the batch, changed."""
+"""(a batch of images, a random generator) -> the changed batch."""
 
 
 class ImageDataset(Dataset[Images]):
-    """Images in memory; an index is that of a whole batch.
+    """Images in memory; one index selects a whole batch.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -36,7 +36,7 @@ class ImageDataset(Dataset[Images]):
     def batch(
         self, index: Tensor | slice, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        """Some images as they are, as a network takes them, and their targets as int64."""
+        """Some images, unaugmented, in the form that a network takes, and int64 targets."""
         return network_input(self.images[index], dtype), self.target[index].long()
 
     def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images:
@@ -46,14 +46,14 @@ class ImageDataset(Dataset[Images]):
 
 
 class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
-    """The batches of an epoch: indices, and a generator for what is drawn for the batch.
+    """The batches of an epoch: each has its indices and a generator for its random changes.
 
-    The order is a function of (seed, epoch) alone, each generator one of (seed, epoch, batch).
+    The order depends on (seed, epoch) alone, and each generator on (seed, epoch, batch) alone.
 
     Args:
         size: number of images.
         batch_size: images in a batch; the last batch of an epoch may be smaller.
-        seed: of the order and the generators.
+        seed: seed of the order and of the generators.
         shuffle: whether the order is random.
     """
 
@@ -65,14 +65,14 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
+        """Sets the epoch that determines the order; Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, np.random.Generator]]:
-        # numpy mixes the numbers well; torch's CPU generator knows only 32 bits of a seed
+        # numpy mixes the numbers well; torch's CPU generator uses only 32 bits of a seed
         epoch = np.random.default_rng((self.seed, self.epoch))
         order = epoch.permutation(self.size) if self.shuffle else np.arange(self.size)
         for number, index in enumerate(torch.split(torch.from_numpy(order), self.batch_size)):

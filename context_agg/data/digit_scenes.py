@@ -1,7 +1,7 @@
-"""Scenes of several real digits, every pixel labelled: dense prediction without a download.
+"""Scenes of several real digits with a label for every pixel: dense data without a download.
 
-A scene is made from (seed, part, index) alone, part being what it is for, out of the digits of
-that part: no digit of a test scene has been learnt from.
+A scene depends on (seed, part, index) alone, where part is training, validation or test. It uses
+the digits of that part only, so no digit of a test scene occurs in a training scene.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ from context_agg.data.mnist import mnist_sets
 from context_agg.data.spec import VOID
 from context_agg.ops.checks import check_choice, check_whole
 
-INK, PAPER = 128, 32  # brightness of a digit's pixels, of the background's; between them is void
-PLACES = 50  # tried for a digit; where all touch another digit, it is left out
+INK, PAPER = 128, 32  # a digit's pixels are at least INK, the background below PAPER; else void
+PLACES = 50  # tried for each digit; a digit that overlaps another at all of them is left out
 CLASSES = ("background", *"0123456789")
 SOURCES = ("digits", "mnist")
 
@@ -35,20 +35,20 @@ def load_digit_scenes(
     held_out: str,
     seed: int,
 ) -> ImageData:
-    """Scenes of digits on a dark ground; classes are the background and the ten digits.
+    """Scenes of digits on a dark background; the classes are the background and the ten digits.
 
     Args:
-        source: of the digits: "digits" (scikit-learn's) or "mnist".
-        root: holds MNIST/raw/ for source "mnist".
+        source: where the digits come from: "digits" (scikit-learn's) or "mnist".
+        root: folder that holds MNIST/raw/, for source "mnist".
         size: height and width of a scene, in pixels.
-        digits: in a scene; fewer where there is no place.
-        train_scenes: to learn from.
-        validation_scenes: to validate on.
-        test_scenes: to test on.
-        scene_seed: of the scenes.
+        digits: number of digits in a scene; fewer if there is no room.
+        train_scenes: number of training scenes.
+        validation_scenes: number of validation scenes.
+        test_scenes: number of test scenes.
+        scene_seed: seed of the scenes.
         batch_size: scenes in a batch.
         held_out: "validation" or "test".
-        seed: of the order of the training scenes.
+        seed: seed of the order of the training scenes.
 
     Raises:
         ValueError: for an unknown source, or a scene too small for a digit.
@@ -91,7 +91,7 @@ def load_digit_scenes(
 def make_scenes(
     images: Images, count: int, *, size: int, digits: int, seed: tuple[int, ...]
 ) -> Images:
-    """`count` scenes: uint8 images (count, 1, size, size) and labels (count, size, size)."""
+    """Makes `count` scenes: uint8 images (count, 1, size, size), labels (count, size, size)."""
     scenes = [
         make_scene(images, size=size, digits=digits, seed=(*seed, index)) for index in range(count)
     ]
@@ -100,7 +100,7 @@ def make_scenes(
 
 
 def make_scene(images: Images, *, size: int, digits: int, seed: tuple[int, ...]) -> Images:
-    """One scene, a function of `seed`: uint8 image (1, size, size) and labels (size, size)."""
+    """Makes one scene from `seed` alone: uint8 image (1, size, size) and labels (size, size)."""
     generator = np.random.default_rng(seed)
     picture, labels = torch.zeros(2, size, size, dtype=torch.uint8)
     for chosen in generator.integers(len(images[0]), size=digits).tolist():

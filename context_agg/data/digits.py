@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real, small, and part of the package."""
+"""scikit-learn's handwritten digits: small real images that come with the library."""
 
 import sklearn.datasets
 import torch
@@ -11,7 +11,7 @@ from context_agg.data.images import ImageData, stratified_split
 
 TEST_IMAGES = 360
 VALIDATION_IMAGES = 180
-MARGIN = 4  # pixels, as around MNIST's digits
+MARGIN = 4  # pixels around a digit, as in MNIST
 
 
 def load_digits(
@@ -25,15 +25,15 @@ def load_digits(
 ) -> ImageData:
     """1,797 digits of 8x8 pixels in 17 shades, enlarged to 20x20 and centred in 28x28 as in MNIST.
 
-    The split is fixed and stratified: 1,257 to learn from, 180 for validation, 360 to test.
+    The split is fixed and stratified: 1,257 training, 180 validation and 360 test images.
 
     Args:
         batch_size: images in a batch.
-        shift: how far training images are moved at random, in pixels.
-        rotate: how far they are turned, in degrees.
-        zoom: by how much they are scaled: between 1 / (1 + zoom) and 1 + zoom.
+        shift: the largest random shift of training images, in pixels.
+        rotate: the largest random rotation, in degrees.
+        zoom: the random scale factor is between 1 / (1 + zoom) and 1 + zoom.
         held_out: "validation" or "test".
-        seed: of the order and the changes of the training images.
+        seed: seed of the order and of the random changes of the training images.
     """
     train, validation, test = digit_sets()
     return ImageData(
@@ -51,7 +51,7 @@ def load_digits(
 
 
 def digit_sets() -> tuple[Images, Images, Images]:
-    """The images to learn from, for validation and to test, (N, 1, 28, 28), with their classes."""
+    """The training, validation and test images, (N, 1, 28, 28), with their classes."""
     digits = sklearn.datasets.load_digits()
     images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
     images = pad(resize(images, [20, 20], InterpolationMode.BILINEAR), [MARGIN] * 4)

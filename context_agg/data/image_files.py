@@ -1,4 +1,4 @@
-"""A person's image file, made like the images that a network has learnt from."""
+"""Reads a user's image file and makes it look like the images that a network was trained on."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ from torch import Tensor
 from context_agg.data.spec import DataSpec
 
 Grey = npt.NDArray[np.float64]
-LEAST_CONTRAST = 16  # of 256 grey levels; below, there is nothing to see
+LEAST_CONTRAST = 16  # of 256 grey levels; an image with less counts as blank
 MODES = {"1": "black and white", "L": "grey", "RGB": "colour", "RGBA": "colour with transparency"}
-NOISE = 0.2  # of the contrast: fainter than that is paper, not ink
+NOISE = 0.2  # share of the contrast; anything fainter is paper, not ink
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
-    """One image in the manner of a grey data set, and in words what was done to it.
+    """Reads an image in the style of a grey data set, and says in words what was done to it.
 
     An image of the right size that is light on dark is taken as it is. Any other is made grey and
-    light on dark, cut to what it shows, scaled to the data set's size less its margin, and placed
-    by its centre of mass, as MNIST was made.
+    light on dark, cropped to its content, scaled to the data set's size less its margin, and
+    centred by its centre of mass, as in MNIST.
 
     Returns:
-        uint8 (1, H, W), and the description.
+        The image, uint8 (1, H, W), and the description.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image, or a blank one.
+        ValueError: if it is not an image, or is blank.
     """
     image, mode = _open(file)
     grey = np.asarray(image, dtype=np.float64)
@@ -50,17 +50,17 @@ def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
 
 
 def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
-    """One image of any size for dense prediction, at its own size, and in words what was done.
+    """Reads an image for dense prediction at its own size, and says in words what was done to it.
 
-    For a grey data set it is made grey, light on dark, with the background at 0 and the strongest
-    ink at 255; for a coloured one, coloured.
+    For a grey data set it is made grey and light on dark, with the background at 0 and the
+    strongest ink at 255; for a colour data set it is converted to RGB.
 
     Returns:
-        uint8 (C, H, W), and the description.
+        The image, uint8 (C, H, W), and the description.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image, or a blank one.
+        ValueError: if it is not an image, or is blank.
     """
     image, mode = _open(file, "RGB" if spec.in_channels == 3 else "L")
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
@@ -86,30 +86,30 @@ def _open(file: Path, form: str = "L") -> tuple[Image.Image, str]:
         with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened)
             mode = MODES.get(image.mode, image.mode)
-            if image.mode.startswith("I"):  # 16 or 32 bits of grey, which "L" would cut off
+            if image.mode.startswith("I"):  # 16 or 32 bits of grey, which "L" would clip
                 values = np.asarray(image, dtype=np.float64)
                 scaled = values * 255 / max(values.max(), 1)
                 return Image.fromarray(scaled.astype(np.uint8)).convert(form), mode
-            if image.has_transparency_data:  # seen on white paper, as in most viewers
+            if image.has_transparency_data:  # shown on white, as in most viewers
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert(form), mode
     except UnidentifiedImageError:
-        raise ValueError(f"{file} is not an image of a kind that can be read") from None
+        raise ValueError(f"{file} is not an image, or its format is not supported") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {file}") from None
-    except OSError as error:  # a folder, or an image that breaks off
+    except OSError as error:  # a folder, or a truncated image
         raise OSError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def _ink(grey: Grey) -> Grey:
-    """0 for the background, 255 for the strongest ink."""
+    """Scales grey levels to 0 for the background and 255 for the strongest ink."""
     ink = (grey / grey.max()).clip(0, 1)
     return np.where(ink < NOISE, 0, ink * 255)
 
 
 def _place(ink: Grey, spec: DataSpec, done: list[str]) -> Grey:
-    """Cuts the ink out and puts it into an image of the data set's size."""
+    """Crops the ink and places it in an image of the data set's size."""
     rows, columns = (np.flatnonzero(ink.max(axis)) for axis in (1, 0))
     top, left = int(rows[0]), int(columns[0])
     cut = ink[top : rows[-1] + 1, left : columns[-1] + 1]
@@ -120,7 +120,7 @@ def _place(ink: Grey, spec: DataSpec, done: list[str]) -> Grey:
     size = max(1, round(factor * cut.shape[0])), max(1, round(factor * cut.shape[1]))
     scaled = Image.fromarray(cut.astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)
     pixels = np.array(scaled, dtype=np.float64)
-    pixels *= 255 / pixels.max()  # thin lines grow faint when they are made small
+    pixels *= 255 / pixels.max()  # shrinking makes thin lines faint
     placed = np.zeros(spec.image_size)
     y, x = (
         _start(pixels.sum(axis), whole) for axis, whole in zip((1, 0), spec.image_size, strict=True)
@@ -134,6 +134,6 @@ def _place(ink: Grey, spec: DataSpec, done: list[str]) -> Grey:
 
 
 def _start(profile: Grey, whole: int) -> int:
-    """Where a part has to begin for its centre of mass to be in the middle of the whole."""
+    """Where a part must start so that its centre of mass is in the middle of the whole."""
     centre = float(profile @ (np.arange(len(profile)) + 0.5) / profile.sum())
     return int(np.clip(round(whole / 2 - centre), 0, whole - len(profile)))

@@ -1,4 +1,4 @@
-"""ImageData: what a data set is to the rest of the project."""
+"""ImageData, the form in which the rest of the project uses a data set."""
 
 from collections.abc import Sequence
 
@@ -18,22 +18,22 @@ class ImageData(L.LightningDataModule):
     """Training, held-out and test images; batches are float images in 0..1 and int64 targets.
 
     Args:
-        train: images to learn from.
+        train: training images.
         validation: images split from the training set.
-        test: images to test on.
-        name: of the data set, to print.
-        classes: their names, in order.
-        margin: what is free around the object that an image shows, in pixels.
+        test: test images.
+        name: name of the data set, for messages.
+        classes: names of the classes, in order.
+        margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own, or `VOID`.
         batch_size: images in a batch.
-        held_out: "validation", or "test" (as the 2018 post did: the test images are watched while
-            training, and the validation images are learnt from).
-        seed: of the order of the training images, which is a function of it and of the epoch.
+        held_out: "validation", or "test" (as in the 2018 post: the test images are evaluated
+            during training, and the validation images are trained on).
+        seed: the order of the training images depends on it and on the epoch.
         augment: changes the training images, batch by batch.
 
     Raises:
-        ValueError: for an unknown `held_out`, a batch size below 1, no images, or targets that do
-            not fit the images or the classes.
+        ValueError: for an unknown `held_out`, a batch size below 1, an empty part, or targets that
+            do not fit the images or the classes.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ImageData(L.LightningDataModule):
         return self._loader(self.test, shuffle=False)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> Images:
-        """Bytes become floats on the device, in the dtype of the learner."""
+        """Converts bytes to floats on the device, in the dtype of the learner."""
         images, target = batch
         assert self.trainer is not None
         dtype = next(self.trainer.lightning_module.parameters()).dtype
@@ -86,8 +86,8 @@ class ImageData(L.LightningDataModule):
 
     def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Images]:
         batches = EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
-        # batch_size=None: the sampler's indices pick a whole batch out of the tensors at once.
-        # A generator of its own, because DataLoader draws a number from it every epoch.
+        # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
+        # The loader has its own generator because it draws a number from it every epoch.
         return DataLoader(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
 
 
@@ -99,8 +99,8 @@ def _check(part: str, data: Images, classes: int, dense: bool) -> None:
     if target.shape != expected:
         kind = "a class for every pixel" if dense else "a class for every image"
         raise ValueError(
-            f"the {part} targets are {tuple(target.shape)}, the images {tuple(images.shape)}; "
-            f"{kind} is {expected}"
+            f"the {part} targets have shape {tuple(target.shape)}, the images "
+            f"{tuple(images.shape)}; {kind} needs {expected}"
         )
     if dense and (blank := (target == VOID).flatten(1).all(1)).any():
         number = int(blank.nonzero()[0])
@@ -111,13 +111,13 @@ def _check(part: str, data: Images, classes: int, dense: bool) -> None:
     if wrong.any():
         label = target[wrong].min()
         raise ValueError(
-            f"the {part} targets hold the label {label}; there are {classes} classes, 0 to "
-            f"{classes - 1}" + (f", and {VOID} for pixels that do not count" if dense else "")
+            f"the {part} targets contain the label {label}; there are {classes} classes, 0 to "
+            f"{classes - 1}" + (f", and {VOID} for pixels to ignore" if dense else "")
         )
 
 
 def stratified_split(images: Tensor, target: Tensor, size: int) -> tuple[Images, Images]:
-    """Splits off `size` images with the classes in proportion, the same ones every time."""
+    """Splits off `size` images, always the same ones, with the classes in proportion."""
     kept, split_off = train_test_split(
         torch.arange(len(target)).numpy(), test_size=size, stratify=target.numpy(), random_state=0
     )

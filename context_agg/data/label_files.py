@@ -1,4 +1,4 @@
-"""Labels of pixels as image files: the classes, and an overlay on the image."""
+"""Writes pixel labels as image files: the classes, and an overlay on the image."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def write_labels(file: Path, image: Tensor, labels: Tensor, num_classes: int) ->
     colours = palette(num_classes)
     picture = Image.fromarray(labels.numpy()).convert("P")
     picture.putpalette(colours.flatten().tolist())
-    masks = labels == torch.arange(1, num_classes)[:, None, None]  # the background stays as it is
+    masks = labels == torch.arange(1, num_classes)[:, None, None]  # the background has no mask
     overlay = draw_segmentation_masks(
         image.expand(3, -1, -1), masks, alpha=0.6, colors=colours[1:num_classes].tolist()
     )

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: torchvision's, checked before they are read."""
+"""MNIST and Fashion-MNIST from torchvision; the files are checked before they are read."""
 
 import os
 from contextlib import suppress
@@ -13,10 +13,10 @@ from context_agg.data.batches import Images
 from context_agg.data.images import ImageData, stratified_split
 from context_agg.ops.checks import check_choice
 
-MARGINS = {"MNIST": 4, "FashionMNIST": 0}  # free around the object, in pixels
+MARGINS = {"MNIST": 4, "FashionMNIST": 0}  # empty border around the object, in pixels
 VALIDATION_IMAGES = 5000
-IMAGE_MAGIC = 2051  # bytes in three axes
-LABEL_MAGIC = 2049  # bytes in one
+IMAGE_MAGIC = 2051  # bytes on three axes
+LABEL_MAGIC = 2049  # bytes on one axis
 
 
 def load_mnist(
@@ -30,22 +30,22 @@ def load_mnist(
     rotate: float = 0.0,
     zoom: float = 0.0,
 ) -> ImageData:
-    """70,000 grey images of 28x28 in ten classes.
+    """70,000 grey images of 28x28 pixels in ten classes.
 
-    The split is fixed and stratified: 55,000 to learn from, 5,000 for validation, 10,000 to test.
+    The split is fixed and stratified: 55,000 training, 5,000 validation and 10,000 test images.
 
     Args:
         name: "MNIST" or "FashionMNIST".
-        root: holds NAME/raw/, torchvision's layout; what is missing is downloaded to it.
+        root: folder that holds NAME/raw/, as in torchvision; missing files are downloaded to it.
         batch_size: images in a batch.
-        shift: how far training images are moved at random, in pixels.
-        rotate: how far they are turned, in degrees.
-        zoom: by how much they are scaled: between 1 / (1 + zoom) and 1 + zoom.
+        shift: the largest random shift of training images, in pixels.
+        rotate: the largest random rotation, in degrees.
+        zoom: the random scale factor is between 1 / (1 + zoom) and 1 + zoom.
         held_out: "validation" or "test".
-        seed: of the order and the changes of the training images.
+        seed: seed of the order and of the random changes of the training images.
 
     Raises:
-        OSError: if root is no folder or the wrong one, or files are missing and cannot be had.
+        OSError: if root is the wrong folder or a file, or missing files cannot be downloaded.
         ValueError: if a file is damaged, or for an unknown name.
     """
     train, validation, test = mnist_sets(name, root)
@@ -65,7 +65,7 @@ def load_mnist(
 
 
 def mnist_sets(name: str, root: str) -> tuple[Images, Images, Images]:
-    """The images to learn from, for validation and to test, (N, 1, 28, 28), with their classes.
+    """The training, validation and test images, (N, 1, 28, 28), with their classes.
 
     Raises:
         OSError, ValueError: as `load_mnist`.
@@ -91,7 +91,7 @@ def _check_root(root: Path, name: str) -> None:
     for inside in (root / "raw", root / "train-images-idx3-ubyte"):
         if inside.exists():
             above = root.parent if inside.name == "raw" else root.parent.parent
-            raise FileNotFoundError(f"root={root} is a folder too deep; take data.root={above}")
+            raise FileNotFoundError(f"root={root} is one folder too deep; use data.root={above}")
 
 
 def _read(dataset: datasets.MNIST) -> Images:
@@ -105,18 +105,18 @@ def _download(dataset: type[datasets.MNIST], root: str, folder: Path, missing: l
         dataset(root, download=True)
     except (RuntimeError, OSError) as error:
         for path in created:
-            with suppress(OSError):  # not empty: what was downloaded whole is kept
+            with suppress(OSError):  # not empty: completely downloaded files are kept
                 path.rmdir()
         raise FileNotFoundError(
             f"{', '.join(missing)} missing in {folder}, and the download failed "
             f"({str(error).splitlines()[-1]}). Put the files there, extracted or as .gz, or name "
             "the folder that holds them with data.root=DIR or the environment variable "
-            "CONTEXT_AGG_DATA; or run without them: data=digits"
+            "CONTEXT_AGG_DATA; or run without them, with data=digits"
         ) from error
 
 
 def _check_idx(file: Path, magic: int) -> None:
-    """Compares a file's header and size with what an idx file of its kind has."""
+    """Checks that a file's header and size are those of an idx file of its kind."""
     axes = 3 if magic == IMAGE_MAGIC else 1
     header = np.fromfile(file, dtype=">i4", count=1 + axes).tolist()
     size = os.path.getsize(file)
@@ -124,9 +124,7 @@ def _check_idx(file: Path, magic: int) -> None:
     if header[:1] != [magic]:
         start = f"starts with magic number {header[0]}" if header else "is empty"
         kind = "image" if magic == IMAGE_MAGIC else "label"
-        raise ValueError(f"{file} {start}, not {magic}: it is no MNIST {kind} file; {way_out}")
+        raise ValueError(f"{file} {start}, not {magic}: it is not an MNIST {kind} file; {way_out}")
     header_size = 4 * (1 + axes)
     if size < header_size or size != header_size + prod(header[1:]):
-        raise ValueError(
-            f"{file} is damaged: {size:,} bytes are not what its header promises; {way_out}"
-        )
+        raise ValueError(f"{file} is damaged: {size:,} bytes do not match its header; {way_out}")

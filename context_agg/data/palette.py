@@ -10,9 +10,9 @@ from context_agg.data.spec import VOID
 
 
 def palette(num_classes: int) -> Tensor:
-    """A colour for every label: (256, 3), uint8. Class 0, the background, is black, void is white.
+    """A colour for every label, uint8 (256, 3): black for class 0, the background, white for void.
 
-    Up to 20 others have the colours of matplotlib's maps; more have hues that golden sections part.
+    Up to 20 other classes have colours of matplotlib's maps; more have hues a golden ratio apart.
     """
     if num_classes <= 21:
         colours = matplotlib.colormaps["tab10" if num_classes <= 11 else "tab20"](range(20))

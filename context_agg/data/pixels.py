@@ -1,9 +1,9 @@
-"""The one way from an image's bytes to what a network takes."""
+"""The one way to turn an image's bytes into the input of a network."""
 
 import torch
 from torch import Tensor
 
 
 def network_input(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Bytes 0..255 -> numbers 0..1, on the device where the bytes are."""
+    """Scales bytes 0..255 to numbers 0..1, on the same device."""
     return images.to(dtype) / 255

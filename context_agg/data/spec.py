@@ -1,22 +1,22 @@
-"""DataSpec: the kind of data, without the images."""
+"""DataSpec describes a data set without its images."""
 
 from dataclasses import dataclass
 from typing import Any
 
 VOID = 255
-"""The label of a pixel that has no class: it never counts."""
+"""The label of a pixel that has no class; such a pixel never counts."""
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a network, and whoever feeds it, must know of a data set.
+    """What a network, and the code that feeds it, must know about a data set.
 
     Args:
-        name: of the data set, to print.
+        name: name of the data set, for messages.
         in_channels: 1 for grey, 3 for colour.
         image_size: height and width, in pixels.
-        classes: their names, in order.
-        margin: what is free around the object that an image shows, in pixels.
+        classes: names of the classes, in order.
+        margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own.
     """
 
@@ -29,7 +29,7 @@ class DataSpec:
 
     @property
     def shapes(self) -> dict[str, Any]:
-        """What the constructor of a network takes of it."""
+        """The arguments that the constructor of a network takes from it."""
         return {
             "in_channels": self.in_channels,
             "image_size": self.image_size,

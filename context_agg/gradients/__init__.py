@@ -1,1 +1,1 @@
-"""The gradient laboratory: how well a gradient agrees with the true one, and finite differences."""
+"""The gradient laboratory: agreement with the true gradient, and finite differences."""

@@ -1,4 +1,4 @@
-"""How well the gradients of a network agree with the true ones."""
+"""Measures how well the gradients of a network agree with the true ones."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,17 +11,17 @@ from context_agg.ops import ConvOp
 
 
 class Alignment(NamedTuple):
-    """How well a gradient agrees with the true one; NaN where the true one is zero."""
+    """How well a gradient agrees with the true one; NaN if the true one is zero."""
 
     cosine: float
     norm_ratio: float
     """|gradient| / |true gradient|"""
     sign_agreement: float
-    """Of the entries where the true gradient is not zero, the share with the same sign."""
+    """Share of entries with the same sign, among those where the true gradient is not zero."""
 
 
 def align(gradient: Tensor, true: Tensor) -> Alignment:
-    """Compares two tensors of one shape, in float64."""
+    """Compares two tensors of the same shape, in float64."""
     a, b = gradient.detach().double().flatten(), true.detach().double().flatten()
     norms = a.norm(), b.norm()
     there = b != 0
@@ -34,13 +34,13 @@ def align(gradient: Tensor, true: Tensor) -> Alignment:
 
 
 def _zero(true: Tensor) -> float:
-    """The cosine of no gradient at all: 0, but undefined where there should be none."""
+    """The cosine of a zero gradient: 0, or undefined if the true one is zero too."""
     return 0.0 if true.any() else float("nan")
 
 
 @contextmanager
 def with_backprop(network: nn.Module, backprop: str | ConvOp) -> Iterator[None]:
-    """Inside, every part of the network that has a choice of `backprop` takes this one."""
+    """Sets `backprop` of every part of the network that has one, and restores it at the end."""
     parts = [module for module in network.modules() if hasattr(module, "backprop")]
     before = [part.backprop for part in parts]
     try:
@@ -53,12 +53,12 @@ def with_backprop(network: nn.Module, backprop: str | ConvOp) -> Iterator[None]:
 
 
 def true_backward(network: nn.Module) -> AbstractContextManager[None]:
-    """Inside, the network's gradients are autograd's: no hand-written rule, no shortcuts."""
+    """Within this context autograd makes the gradients: no hand-written rule, no shortcuts."""
     return with_backprop(network, "auto")
 
 
 def parameter_gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
-    """The gradient of every trained parameter, by name; the parameters' own .grad stays."""
+    """The gradient of every trained parameter, by name; does not touch the parameters' .grad."""
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
     grads = torch.autograd.grad(loss, list(trained.values()), materialize_grads=True)
     return dict(zip(trained, grads, strict=True))
@@ -67,7 +67,7 @@ def parameter_gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 def network_gradients(
     network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The gradients of the trained parameters as the network is, and the true ones."""
+    """The gradients of the trained parameters with the network's own rules, and the true ones."""
     ours = parameter_gradients(network, loss(network(x), target))
     with true_backward(network):
         true = parameter_gradients(network, loss(network(x), target))
@@ -77,13 +77,13 @@ def network_gradients(
 def network_alignment(
     network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
 ) -> dict[str, Alignment]:
-    """Of every trained parameter, by name: its gradient as the network is beside the true one."""
+    """Compares the gradient of every trained parameter, by name, with the true one."""
     ours, true = network_gradients(network, loss, x, target)
     return {name: align(ours[name], true[name]) for name in ours}
 
 
 def by_layer(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The gradients of a layer's parameters, weight and bias, as one vector."""
+    """Joins the gradients of each layer's parameters, weight and bias, into one vector."""
     layers: dict[str, list[Tensor]] = {}
     for name, gradient in gradients.items():
         layers.setdefault(name.rpartition(".")[0], []).append(gradient.flatten())

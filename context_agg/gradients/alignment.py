@@ -1,4 +1,4 @@
-"""The alignment of gradients over a run: from gradients.csv to a figure, layers by time."""
+"""Draws the alignment of gradients over a run from its gradients.csv."""
 
 import csv
 from pathlib import Path
@@ -15,13 +15,13 @@ PANELS = (
 
 
 class AlignmentTable:
-    """What gradients.csv holds.
+    """The contents of gradients.csv.
 
     Attributes:
-        steps: of the measurements.
-        layers: names, in the order of the forward pass.
-        values: by quantity, an array (layers, steps).
-        loss_decrease: per measurement.
+        steps: steps at which there are measurements.
+        layers: names of the layers, in the order of the forward pass.
+        values: an array (layers, steps) for each quantity, by name.
+        loss_decrease: decrease of the loss in each measured step.
     """
 
     def __init__(self, rows: list[dict[str, str]]) -> None:
@@ -44,10 +44,10 @@ def read_alignment(file: Path) -> AlignmentTable:
 
 
 def plot_alignment(table: AlignmentTable) -> Figure:
-    """Three maps, layers by time, and the loss decrease of the steps below them.
+    """Draws three maps of layers by steps, and below them the decrease of the loss per step.
 
-    0 is white in the first two and 0.5 in the third, where signs agree by chance; grey is where
-    the true gradient is zero.
+    White is 0 in the first two maps and 0.5 in the third, which is the agreement of random signs.
+    Cells are grey where the true gradient is zero.
     """
     figure = Figure(figsize=(9, 2.2 + 3 * (0.6 + 0.17 * len(table.layers))), layout="constrained")
     heights = [0.6 + 0.17 * len(table.layers)] * 3 + [1.4]
@@ -57,7 +57,7 @@ def plot_alignment(table: AlignmentTable) -> Figure:
         values: NDArray[np.float64] = table.values[name]
         if name == "norm_ratio":
             with np.errstate(divide="ignore"):
-                values = np.log10(values).clip(low)  # -inf, no gradient at all, is red too
+                values = np.log10(values).clip(low)  # -inf, a zero gradient, is red too
         axes.set_facecolor("0.7")
         rows = np.arange(len(table.layers) + 1)
         image = axes.pcolormesh(edges, rows, values, cmap="RdBu", vmin=low, vmax=high)

@@ -1,4 +1,4 @@
-"""Everything that `context_agg.check` measures of a backward pass, before anything is printed."""
+"""All measurements of a backward pass that `context_agg.check` prints."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,23 +23,23 @@ from context_agg.gradients.layers import (
 from context_agg.ops import ConvOp
 
 EXACT = 1e-9  # largest difference in float64, in units of the largest true entry
-ROUGH = 1e-2  # and in float32: a GPU may round its factors to TF32
-STEPS = tuple(10.0**-k for k in range(1, 11))  # of the finite differences
-GRADCHECKS = ((1, (7, 7)), (2, (7, 7)), (2, (6, 5)))  # dilation, height and width of the map
+ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
+STEPS = tuple(10.0**-k for k in range(1, 11))  # step sizes of the finite differences
+GRADCHECKS = ((1, (7, 7)), (2, (7, 7)), (2, (6, 5)))  # dilation, (height, width) of the maps
 
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """A tensor of an operator on one layer, beside the true one in float64.
+    """Compares one tensor of an operator on one layer with the true one in float64.
 
     Attributes:
         layer: name of the layer.
-        dilation: of the layer.
+        dilation: dilation of the layer.
         tensor: "y", "grad_x", "grad_weight" or "grad_bias".
-        difference: the largest absolute difference.
+        difference: largest absolute difference.
         relative: the same in units of the largest true entry.
         alignment: how well the two agree as vectors.
-        in_float32: the largest relative difference when the operator computes in float32.
+        in_float32: `relative` when the operator computes in float32.
     """
 
     layer: str
@@ -52,13 +52,13 @@ class TensorCheck:
 
     @property
     def exact(self) -> bool:
-        """Whether the difference is rounding."""
+        """Whether the difference is small enough to be rounding."""
         return self.relative <= EXACT
 
 
 @dataclass(frozen=True)
 class Raised:
-    """An operator that has raised an error, on one layer or on the network."""
+    """An error that the operator raised on a layer or on the whole network."""
 
     layer: str
     dilation: int
@@ -67,12 +67,12 @@ class Raised:
 
 @dataclass(frozen=True)
 class BackwardReport:
-    """What was found of an operator.
+    """The measurements of an operator.
 
     Attributes:
         layers: every tensor of every layer, on the layer's own input and gradient.
-        parameters: of the whole network, the gradient of every trained parameter.
-        gradchecks: by case, the gradients that torch.autograd.gradcheck refuses.
+        parameters: the gradient of every trained parameter of the whole network.
+        gradchecks: the gradients that torch.autograd.gradcheck rejects, by case.
         differences: relative error of central differences, by step size.
     """
 
@@ -83,7 +83,7 @@ class BackwardReport:
 
     @property
     def wrong(self) -> dict[str, list[str]]:
-        """What is wrong, and where; empty for a right backward pass."""
+        """What is wrong, and where; empty if the backward pass is correct."""
         found: dict[str, list[str]] = defaultdict(list)
         for check in self.layers:
             if isinstance(check, Raised):
@@ -101,14 +101,14 @@ class BackwardReport:
 def measure_backward(
     op: ConvOp, network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
 ) -> BackwardReport:
-    """Puts an operator beside float64 autograd and finite differences.
+    """Compares an operator with float64 autograd and with finite differences.
 
     Args:
-        op: the operator, which the network's layers need not have.
-        network: in float64; its layers are the cases.
+        op: the operator to check; the network need not use it.
+        network: a float64 network, whose layers are the cases.
         loss: (logits, target) -> scalar.
         x: a batch for the network, in float64.
-        target: of the batch.
+        target: targets of the batch.
     """
     cases = layer_cases(network, loss, x, target)
     with with_backprop(network, op):
@@ -148,7 +148,7 @@ def _layer(op: ConvOp, case: LayerCase) -> Iterator[TensorCheck | Raised]:
 
 
 def _difference(ours: Tensor, true: Tensor) -> tuple[float, float]:
-    """The largest absolute difference, and that in units of the largest true entry."""
+    """The largest absolute difference, also in units of the largest true entry."""
     difference = float((ours - true).abs().max())
     scale = float(true.abs().max())
     return difference, difference / scale if scale else (float("inf") if difference else 0.0)

@@ -1,4 +1,4 @@
-"""An operator beside finite differences, in float64."""
+"""Compares an operator with finite differences, in float64."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ OPERANDS = ("x", "weight", "bias")
 def gradcheck_operands(
     size: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """X (2, 3, H, W), weight (2, 3, 3, 3) and bias (2,) in float64, drawn from N(0, 1)."""
+    """Draws x (2, 3, H, W), weight (2, 3, 3, 3) and bias (2,) from N(0, 1), in float64."""
     generator = torch.Generator().manual_seed(0)
     shapes = (2, 3, *size), (2, 3, 3, 3), (2,)
     x, weight, bias = (
@@ -26,9 +26,9 @@ def gradcheck_operands(
 def gradcheck_failures(
     op: ConvOp, operands: tuple[Tensor, Tensor, Tensor], dilation: int
 ) -> list[str]:
-    """What torch.autograd.gradcheck has against the operator: grad_x, grad_weight, grad_bias.
+    """The gradients that torch.autograd.gradcheck rejects: "grad_x", "grad_weight", "grad_bias".
 
-    Where the operator raises an error, that in words.
+    If the operator raises an error, the list holds only a description of that error.
     """
 
     def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -50,12 +50,12 @@ def gradcheck_failures(
 def difference_errors(
     op: ConvOp, x: Tensor, weight: Tensor, bias: Tensor, dilation: int, steps: Sequence[float]
 ) -> list[float]:
-    """Relative error of central differences, per step size, if the operator's gradient is right.
+    """Relative error between the operator's gradient and central differences, per step size.
 
     The loss is L = sum(R sin y) with random R, differentiated along a random direction v of x,
-    weight and bias at once: (L(+eps v) - L(-eps v)) / 2 eps beside gradient . v. For the true
-    gradient this falls with eps^2 until the rounding, which grows with 1 / eps, takes over; a
-    wrong gradient stays off.
+    weight and bias at once: (L(+eps v) - L(-eps v)) / 2 eps against gradient . v. For a correct
+    gradient the error falls with eps^2 until rounding, which grows with 1 / eps, dominates; for
+    a wrong gradient it stays large.
     """
     generator = torch.Generator().manual_seed(0)
 

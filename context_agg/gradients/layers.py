@@ -1,4 +1,4 @@
-"""The layers of a network one by one: an operator beside the true one on what each layer sees."""
+"""Compares an operator with the true one on each layer of a network by itself."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from context_agg.ops import ConvOp
 
 
 class LayerCase(NamedTuple):
-    """What a layer of a network works on: its operands, and the gradient that comes back."""
+    """The operands of one layer of a network, and the gradient at its output."""
 
     name: str
     x: Tensor
@@ -24,7 +24,7 @@ class LayerCase(NamedTuple):
 
 
 def layer_cases(network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor) -> list[LayerCase]:
-    """The cases of all `DilatedConv2d`s, with the true gradients of the loss at their outputs."""
+    """The cases of all `DilatedConv2d` layers, with the loss's true gradients at their outputs."""
     seen: list[tuple[str, DilatedConv2d, Tensor, Tensor]] = []
     handles = []
     for name, module in network.named_modules():
@@ -55,7 +55,7 @@ def layer_cases(network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor) 
 
 
 def layer_tensors(op: ConvOp, case: LayerCase, dtype: torch.dtype) -> dict[str, Tensor]:
-    """y, grad_x, grad_weight and grad_bias of an operator; a gradient it does not give is 0."""
+    """y, grad_x, grad_weight and grad_bias of an operator; a gradient that it lacks is 0."""
     operands = {"x": case.x, "weight": case.weight, "bias": case.bias}
     leaves = {
         name: operand.to(dtype, copy=True).requires_grad_()
@@ -74,15 +74,15 @@ def layer_tensors(op: ConvOp, case: LayerCase, dtype: torch.dtype) -> dict[str, 
 def true_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
 ) -> Tensor:
-    """The yardstick: PyTorch's convolution and its autograd, called directly."""
+    """The standard of comparison: PyTorch's convolution and its autograd, called directly."""
     y = F.conv2d(x, weight, bias, padding=dilation * (weight.shape[-1] // 2), dilation=dilation)
     return y.relu() if relu else y
 
 
 def with_random_kernel(case: LayerCase) -> LayerCase:
-    """The case with weights and biases from N(0, 1 / fan-in).
+    """Returns the case with weights and biases from N(0, 1 / fan-in).
 
-    The identity, for one, has only middle taps: what a rule does with the others would not show.
+    An identity kernel, for example, is zero except in the middle, which hides errors elsewhere.
     """
     generator = torch.Generator().manual_seed(0)
     std = case.weight[0].numel() ** -0.5

@@ -1,1 +1,1 @@
-"""Networks: the context module, and what is built around and beside it."""
+"""Networks: the context module, the network around it, and the networks compared with it."""

@@ -23,12 +23,12 @@ PADDINGS = ("same", "once", "valid")
 
 
 def receptive_field(dilations: Sequence[int], kernel_size: int = 3) -> int:
-    """Side of the square of input pixels that one output of a stack of convolutions sees."""
+    """Side of the square of input pixels that one output of stacked convolutions sees."""
     return 1 + (kernel_size - 1) * sum(dilations)
 
 
 class DilatedConv2d(nn.Conv2d):
-    """An nn.Conv2d of stride 1 that keeps height and width and whose backward can be chosen.
+    """An nn.Conv2d of stride 1 that keeps height and width, with a choice of backward pass.
 
     Args:
         in_channels: C, input maps.
@@ -59,7 +59,7 @@ class DilatedConv2d(nn.Conv2d):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} must be odd and positive (1, 3, 5, ...)")
         check_whole("dilation", dilation)
-        get_conv_op(backprop)  # refuses an unknown name
+        get_conv_op(backprop)  # raises for an unknown name
         margin = dilation * (kernel_size // 2)
         super().__init__(
             in_channels, out_channels, kernel_size, padding=margin, dilation=dilation, bias=bias
@@ -88,8 +88,8 @@ def identity_init_(conv: nn.Conv2d, channels: int, noise_std: float = 0.0) -> No
         conv: layer to initialise, in place.
         channels: C; divides the layer's input and output maps.
         noise_std: standard deviation of the noise off the identity taps, in units of C / c_out,
-            the weight on them. It parts maps of the same block, which would otherwise receive
-            equal gradients for ever.
+            the weight on them. It tells maps of the same block apart, which would otherwise
+            always receive equal gradients.
 
     Raises:
         ValueError: if `channels` does not divide the layer's maps.
@@ -122,17 +122,17 @@ class ContextModule(nn.Module):
         widths: output maps of each 3x3 layer, in multiples of C.
         init: "identity" (eq. 4 and 5), "normal", "kaiming" or "xavier"; biases start at zero.
         init_std: for "normal", the standard deviation of the weights (None: 0.1); for "identity",
-            `noise_std` of `identity_init_` (None: 0 at equal widths, where every map has a block
-            of its own; else 0.01, that of the released code).
-        padding: "same" (zeros around every layer, as the paper's appendix), "once" (zeros around
-            the input, as wide as the view, as the paper's VOC network) or "valid" (none: the
-            output is smaller than the input by the receptive field less one).
+            `noise_std` of `identity_init_` (None: 0 at equal widths, where every map has its own
+            block; else 0.01, as in the released code).
+        padding: "same" (zeros around every layer, as in the paper's appendix), "once" (zeros
+            around the input only, for the whole receptive field, as in the paper's VOC network) or
+            "valid" (none: the output is smaller than the input by the receptive field less one).
         backprop: a name in `ops.CONV_OPS`, or an operator of that kind.
 
     Shape: (N, C, H, W) -> (N, C, H, W); with padding "valid" (N, C, H - RF + 1, W - RF + 1).
 
     Raises:
-        ValueError: for a value or a combination of values that names no module.
+        ValueError: for a value or a combination of values that is not valid.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class ContextModule(nn.Module):
         return cast(list[DilatedConv2d], list(self.layers))
 
     def output_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the output for an input of that height and width, in pixels.
+        """Height and width of the output for an input of size `image_size`, in pixels.
 
         Raises:
             ValueError: if the image is too small for padding "valid".
@@ -192,14 +192,14 @@ class ContextModule(nn.Module):
         return height - self.receptive_field + 1, width - self.receptive_field + 1
 
     def forward(self, x: Tensor) -> Tensor:
-        self.output_size((x.shape[-2], x.shape[-1]))  # refuses an image that is too small
+        self.output_size((x.shape[-2], x.shape[-1]))  # raises for an image that is too small
         if self.padding == "once":
             margin = self.receptive_field // 2
             x = F.pad(x, (margin, margin, margin, margin))
         for layer in self.convolutions:
             x = layer(x)
             if self.padding != "same":
-                x = _crop(x, layer.margin)  # cuts off what saw the layer's own zeros
+                x = _crop(x, layer.margin)  # cuts off outputs that saw the layer's padding
         return x
 
     def _initialise(self, init: str, init_std: float | None) -> None:
@@ -237,11 +237,11 @@ def _check(
     if len(dilations) != len(widths):
         raise ValueError(
             f"{len(dilations)} dilations {list(dilations)} but {len(widths)} widths "
-            f"{list(widths)}; give one of each for every 3x3 layer"
+            f"{list(widths)}; give one of each per 3x3 layer"
         )
     check_choice("init", init, INITS)
     check_choice("padding", padding, PADDINGS)
     if init_std is not None:
         if init in ("kaiming", "xavier"):
-            raise ValueError(f"init_std={init_std} has no use with init={init!r}; leave it out")
+            raise ValueError(f"init_std={init_std} has no effect with init={init!r}; leave it out")
         check_number("init_std", init_std, 0)

@@ -11,16 +11,16 @@ from context_agg.networks.heads import fully_connected
 
 
 class ContextNet(nn.Module):
-    """Classifies an image, or every pixel of it, by way of a context module.
+    """Classifies an image, or each of its pixels, through a context module.
 
     The front end turns the image's channels into the C maps of the context module. By default it
-    is a 3x3 layer with ReLU, or nothing where the image has C channels already; its output is not
-    negative, so an identity-initialised module passes it on as it is. For dense data it can be one
-    that makes a map per class, as in the paper; the module then refines these class maps.
+    is a 3x3 layer with ReLU, or nothing if the image already has C channels; its output is not
+    negative, so an identity-initialised module passes it on unchanged. For dense data it can be
+    one that makes a map per class, as in the paper; the module then refines these class maps.
 
     The head is a fully connected network on the flattened maps. For dense data it is a 1x1 layer
-    from the C maps to the classes, or nothing where C is their number, and the class maps are
-    enlarged to the image, bilinearly, where the front end has made them smaller.
+    from the C maps to the classes, or nothing if there are C classes. Class maps that the front
+    end has made smaller than the image are enlarged to it bilinearly.
 
     Args:
         channels: C, maps in and out of the context module; None: the number of classes.
@@ -30,7 +30,7 @@ class ContextNet(nn.Module):
         image_size: height and width of the image, in pixels.
         num_classes: K.
         dense: whether every pixel has a class of its own.
-        front_end: makes a front end of in_channels and num_classes.
+        front_end: makes a front end, given in_channels and num_classes.
         hidden: sizes of the head's hidden layers, each with ReLU.
         backprop: a name in `ops.CONV_OPS`, for the front end and the context module.
         context: the other options of `ContextModule`.
@@ -38,7 +38,7 @@ class ContextNet(nn.Module):
     Shape: (N, in_channels, H, W) -> logits (N, K), or (N, K, H, W) for dense data.
 
     Raises:
-        ValueError: for a value that names no network.
+        ValueError: for a value that is not valid.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class ContextNet(nn.Module):
         if front_end is not None:
             if channels != num_classes:
                 raise ValueError(
-                    f"channels={channels}: behind a front end the maps are those of the "
-                    f"{num_classes} classes; say model.channels=null"
+                    f"channels={channels}: behind a front end there is one map for each of the "
+                    f"{num_classes} classes; set model.channels=null"
                 )
             self.front_end = make_front_end(front_end, in_channels, image_size, num_classes, dense)
         elif in_channels == channels:
@@ -90,7 +90,7 @@ class ContextNet(nn.Module):
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:
     if hidden:
-        raise ValueError(f"hidden={list(hidden)}: the head of dense data has no hidden layer")
+        raise ValueError(f"hidden={list(hidden)}: the head for dense data has no hidden layer")
     if context.padding == "valid":
         raise ValueError(
             "padding='valid' leaves pixels at the border without a class; use 'same' or 'once'"

@@ -15,13 +15,13 @@ FrontEndMaker = Callable[..., nn.Module]
 
 
 class FrontEnd(nn.Module):
-    """A few 3x3 layers with ReLU and a linear 1x1 layer to a map per class.
+    """A few 3x3 layers with ReLU, then a linear 1x1 layer with one map per class.
 
     Args:
         widths: maps of each 3x3 layer.
-        stride: of a max pooling after the first layer; the class maps are smaller by it.
-        lift: is added to every class map. The probabilities stay the same, but a context module
-            that begins as the identity cuts off what is negative, and learns nothing from it.
+        stride: stride of a max pooling after the first layer, which shrinks the maps.
+        lift: a constant added to every class map. The probabilities stay the same, but a context
+            module that starts as the identity zeroes negative values and learns nothing from them.
         in_channels: channels of the image.
         num_classes: K.
         backprop: a name in `ops.CONV_OPS`.
@@ -29,7 +29,7 @@ class FrontEnd(nn.Module):
     Shape: (N, in_channels, H, W) -> (N, K, H // stride, W // stride).
 
     Raises:
-        ValueError: for no layer, a width or a stride below 1, or an image smaller than that.
+        ValueError: for no layer, a width or stride below 1, or an image smaller than the stride.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FrontEnd(nn.Module):
         super().__init__()
         check_wholes("widths", widths)
         if not widths:
-            raise ValueError("widths=[] must name one layer or more")
+            raise ValueError("widths=[] must name at least one layer")
         check_whole("stride", stride)
         check_number("lift", lift)
         layers: list[nn.Module] = [
@@ -71,11 +71,11 @@ class FrontEndNet(nn.Module):
     """A front end alone, for dense data: the first stage of a `ContextNet` that has one.
 
     Args:
-        front_end: makes a front end of in_channels and num_classes.
+        front_end: makes a front end, given in_channels and num_classes.
         in_channels: channels of the image.
-        image_size: height and width of the image, in pixels; any.
+        image_size: height and width of the image, in pixels.
         num_classes: K.
-        dense: whether every pixel has a class of its own; it must.
+        dense: whether every pixel has a class of its own; must be true.
 
     Shape: (N, in_channels, H, W) -> logits (N, K, H, W).
 
@@ -94,7 +94,7 @@ class FrontEndNet(nn.Module):
     ) -> None:
         super().__init__()
         if front_end is None:
-            raise ValueError("model=front_end needs a front end; choose one: front_end=small")
+            raise ValueError("model=front_end needs a front end; choose one with front_end=small")
         self.front_end = make_front_end(front_end, in_channels, image_size, num_classes, dense)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,15 +108,15 @@ def make_front_end(
     num_classes: int,
     dense: bool,
 ) -> nn.Module:
-    """A front end for these data; an image that it refuses is refused here, before any training.
+    """Makes a front end for these data; tries it once, so that errors come before any training.
 
     Raises:
         ValueError: for data that are not dense, or an image that is too small.
     """
     if not dense:
         raise ValueError(
-            "a front end makes class maps, a class for every pixel, and these data have one for "
-            "every image; take dense data (data=digit_scenes), or leave out front_end="
+            "a front end predicts a class for every pixel, but these data have one for every "
+            "image; take dense data (data=digit_scenes), or leave out front_end="
         )
     made = front_end(in_channels=in_channels, num_classes=num_classes)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def make_front_end(
 
 
 def enlarged(logits: Tensor, x: Tensor) -> Tensor:
-    """Class maps (N, K, h, w) at the size of the image x, bilinearly; logits (N, K) as they are."""
+    """Enlarges class maps (N, K, h, w) to the image x, bilinearly; leaves logits (N, K) alone."""
     if logits.dim() == 2 or logits.shape[2:] == x.shape[2:]:
         return logits
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""The head: a fully connected network, behind a context module or alone."""
+"""The head: a fully connected network, after a context module or alone."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from context_agg.ops.checks import check_wholes
 
 
 class LinearNet(nn.Module):
-    """The head alone: what a fully connected network makes of the pixels, without any context.
+    """The head alone: a fully connected network on the pixels, without any context module.
 
     Args:
         in_channels: channels of the image.
@@ -36,7 +36,7 @@ class LinearNet(nn.Module):
     ) -> None:
         super().__init__()
         if dense:
-            raise ValueError("model=linear classifies whole images; for dense data take another")
+            raise ValueError("model=linear classifies whole images; take another for dense data")
         self.head = fully_connected(in_channels * math.prod(image_size), hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class LinearNet(nn.Module):
 
 
 def fully_connected(in_features: int, hidden: Sequence[int], num_classes: int) -> nn.Sequential:
-    """Flattens, then linear layers of those sizes with ReLU between them.
+    """A flattening, then linear layers of the hidden sizes and of num_classes, ReLU between them.
 
     Raises:
         ValueError: for a hidden layer without units.

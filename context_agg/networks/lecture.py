@@ -11,10 +11,10 @@ class LectureNet(nn.Module):
     """Two 5x5 convolutions with ReLU and pooling, then a hidden layer of 1,024 with dropout.
 
     Args:
-        init: "default" (PyTorch's), or "lecture": weights from N(0, 1) cut off at 2, biases of the
-            convolutions from N(0, 1), the others 0.
-        dropout: share of the hidden layer that is dropped in training, and in training only; the
-            lecture's script went on dropping when it tested.
+        init: "default" (PyTorch's), or "lecture": weights from N(0, 1) truncated at 2, biases of
+            the convolutions from N(0, 1), the other biases 0.
+        dropout: share of the hidden layer that is dropped, in training only; the lecture's script
+            dropped units in testing too.
         in_channels: channels of the image.
         image_size: height and width of the image, in pixels; at least 4.
         num_classes: K.
@@ -23,7 +23,7 @@ class LectureNet(nn.Module):
     Shape: (N, in_channels, H, W) -> logits (N, K).
 
     Raises:
-        ValueError: for a value that names no such network.
+        ValueError: for a value that is not valid.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LectureNet(nn.Module):
         check_choice("init", init, INITS)
         check_number("dropout", dropout, 0)
         if dropout >= 1:
-            raise ValueError(f"dropout={dropout} must be a share from 0 to below 1")
+            raise ValueError(f"dropout={dropout} must be at least 0 and below 1")
         if min(image_size) < 4:
             raise ValueError(
                 f"the image is {image_size[0]}x{image_size[1]}, too small to pool twice"

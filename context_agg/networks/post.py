@@ -13,7 +13,7 @@ from context_agg.ops.checks import check_choice, check_number, check_wholes
 
 
 class Arctan(nn.Module):
-    """Arctan as an activation: bounds the logits by pi / 2."""
+    """Arctan as an activation, which bounds the logits by pi / 2."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.arctan()
@@ -25,10 +25,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "arcta
 class PostContext(nn.Module):
     """Dilated 3x3 layers of one map with ReLU and no bias, weights from N(0, init_std^2).
 
-    Unlike `ContextModule` it ends in a 3x3 layer with ReLU too.
+    Unlike `ContextModule`, it ends in a 3x3 layer with ReLU.
 
     Args:
-        dilations: of the layers, in pixels.
+        dilations: dilation of each layer, in pixels.
         init_std: standard deviation of the weights; 1 in the drafts.
         shortcut: gradient shortcuts between the layers.
         backprop: a name in `ops.CONV_OPS`.
@@ -36,7 +36,7 @@ class PostContext(nn.Module):
     Shape: (N, 1, H, W) -> (N, 1, H, W).
 
     Raises:
-        ValueError: for a value that names no such stack.
+        ValueError: for a value that is not valid.
     """
 
     channels = 1
@@ -51,7 +51,7 @@ class PostContext(nn.Module):
         super().__init__()
         check_wholes("dilations", dilations)
         if not dilations:
-            raise ValueError("dilations=[] must name one layer or more")
+            raise ValueError("dilations=[] must name at least one layer")
         check_number("init_std", init_std, 0)
         self.layers = nn.ModuleList(
             DilatedConv2d(1, 1, 3, dilation, bias=False, relu=True, backprop=backprop)
@@ -73,13 +73,13 @@ class PostContext(nn.Module):
 
 
 class PostNet(nn.Module):
-    """Classifies an image by `PostContext` and a fully connected head that bounds its logits.
+    """Classifies an image with `PostContext` and a fully connected head with bounded logits.
 
     Args:
-        dilations: of the convolutions, in pixels.
+        dilations: dilation of each convolution, in pixels.
         init_std: standard deviation of the convolutions' weights.
         hidden: sizes of the head's hidden layers.
-        activation: after every layer of the head, the last one too: "sigmoid" or "arctan".
+        activation: "sigmoid" or "arctan", after every layer of the head including the last.
         in_channels: channels of the image; must be 1.
         image_size: height and width of the image, in pixels.
         num_classes: K.
@@ -90,7 +90,7 @@ class PostNet(nn.Module):
     Shape: (N, 1, H, W) -> logits (N, K).
 
     Raises:
-        ValueError: for a value that names no such network.
+        ValueError: for a value that is not valid.
     """
 
     def __init__(

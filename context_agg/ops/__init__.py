@@ -1,4 +1,4 @@
-"""Every way to convolve, by name."""
+"""All ways to convolve, by name."""
 
 from functools import partial
 from typing import Protocol
@@ -15,7 +15,7 @@ __all__ = ["CONV_OPS", "ConvOp", "Rule", "conv_with", "get_conv_op"]
 
 
 class ConvOp(Protocol):
-    """Same-size dilated convolution, then ReLU if asked for.
+    """A same-size dilated convolution, followed by a ReLU if `relu` is true.
 
     Shape: x (N, C, H, W), weight (K, C, k, k) with k odd, bias (K,) or None -> (N, K, H, W).
     """
@@ -36,12 +36,12 @@ CONV_OPS: dict[str, ConvOp] = {
     "auto": conv_auto,  # PyTorch's forward and backward
     "manual": partial(conv_with, MANUAL),  # ours: conv2d and matrix products
     "manual_taps": partial(conv_with, MANUAL_TAPS),  # ours, tap by tap
-    **{name: partial(conv_with, rule) for name, rule in MISTAKES.items()},  # wrong, each its way
+    **{name: partial(conv_with, rule) for name, rule in MISTAKES.items()},  # each with a mistake
 }
 
 
 def get_conv_op(backprop: str | ConvOp) -> ConvOp:
-    """The way to convolve of that name; an operator is returned as it is.
+    """Returns the operator of that name; an operator is returned unchanged.
 
     Raises:
         ValueError: for an unknown name.

@@ -1,4 +1,4 @@
-"""What every way to convolve accepts: the checks and the autocast, in one place."""
+"""Checks and autocast of the operands, the same for every way to convolve."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from context_agg.ops.checks import check_whole
 def prepare(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Casts the operands as autocast would and refuses what cannot be convolved.
+    """Casts the operands as autocast would, and rejects those that cannot be convolved.
 
-    The cast stands outside the autograd.Function, so that autograd returns the gradients in
+    The cast happens outside the autograd.Function, so that autograd returns the gradients in
     the dtype of the caller's tensors (float32 weights keep float32 gradients).
 
     Raises:
@@ -28,13 +28,13 @@ def prepare(
 
 
 def is_autocast_on(tensor: Tensor) -> bool:
-    """Whether the tensor's device is in an autocast region; the meta device knows none."""
+    """Whether the tensor's device is in an autocast region; the meta device has none."""
     device = tensor.device.type
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Like autocast, leaves float64 alone."""
+    """Casts a tensor unless it is float64, which autocast leaves alone."""
     return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
 
 

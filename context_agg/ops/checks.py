@@ -1,4 +1,4 @@
-"""Checks of arguments: every constructor of the package refuses a value in the same words."""
+"""Argument checks: every constructor of the package rejects a value in the same words."""
 
 import math
 from collections.abc import Sequence
@@ -6,25 +6,25 @@ from typing import Any
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
-    """Whether it is a whole number, `least` or more; true and false are not numbers."""
+    """Whether the value is a whole number, `least` or more; a bool is not a number here."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:
-    """Refuses what is not a whole number, `least` or more.
+    """Rejects a value that is not a whole number, `least` or more.
 
     Raises:
-        ValueError: with the name, the value and the way out.
+        ValueError: naming the argument, its value and what is allowed.
     """
     if not is_whole(value, least):
         raise ValueError(f"{name}={value!r} must be a whole number, {least} or more")
 
 
 def check_wholes(name: str, values: Any) -> None:
-    """Refuses what is not a list of whole numbers, 1 or more.
+    """Rejects a value that is not a list of whole numbers, 1 or more.
 
     Raises:
-        ValueError: with the name, the values and the way out.
+        ValueError: naming the argument, its value and what is allowed.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ValueError(f"{name}={values!r} must be a list of whole numbers, 1 or more")
@@ -33,10 +33,10 @@ def check_wholes(name: str, values: Any) -> None:
 
 
 def check_number(name: str, value: Any, least: float = -math.inf) -> None:
-    """Refuses what is not a finite number, `least` or more.
+    """Rejects a value that is not a finite number, `least` or more.
 
     Raises:
-        ValueError: with the name, the value and the way out.
+        ValueError: naming the argument, its value and what is allowed.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and value >= least):
@@ -45,10 +45,10 @@ def check_number(name: str, value: Any, least: float = -math.inf) -> None:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuses what is not one of these words.
+    """Rejects a value that is not one of the choices.
 
     Raises:
-        ValueError: with the name, the value and the choices.
+        ValueError: naming the argument, its value and the choices.
     """
     if value not in choices:
         raise ValueError(f"unknown {name}={value!r}; choose one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""The only autograd.Function: it knows autograd, a Rule knows the arithmetic."""
+"""The only autograd.Function: it deals with autograd, and a Rule does the arithmetic."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,7 +11,7 @@ from torch import Tensor
 from context_agg.ops.arguments import is_autocast_on, prepare
 
 Grads = tuple[Tensor | None, Tensor | None, Tensor | None]
-"""grad_x, grad_weight and grad_bias; None where it was not asked for."""
+"""grad_x, grad_weight and grad_bias; None for a gradient that is not needed."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Rule:
     Attributes:
         forward: (x, weight, bias, dilation, relu) -> y.
         backward: (grad_output, x, weight, y, dilation, relu, needs) -> grads. `y` is the output
-            of forward where relu is true, else None; `needs` says for x, weight and bias whether
-            the gradient is asked for. For second derivatives it must be made of differentiable
-            operations.
+            of forward if relu is true, else None; `needs` says for x, weight and bias whether
+            the gradient is needed. Second derivatives require that all operations in it are
+            differentiable.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor | None, int, bool], Tensor]
@@ -48,7 +48,7 @@ class DilatedConvFunction(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, weight, _, ctx.dilation, ctx.relu, ctx.rule = inputs
-        # The output holds the ReLU mask; without ReLU it is not kept alive.
+        # The output contains the ReLU mask; without a ReLU there is no need to keep it.
         ctx.save_for_backward(x, weight, output if ctx.relu else None)
 
     @staticmethod
@@ -67,7 +67,7 @@ class DilatedConvFunction(torch.autograd.Function):
 def conv_with(
     rule: Rule, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
 ) -> Tensor:
-    """Same-size dilated convolution whose backward is the rule's.
+    """A same-size dilated convolution whose forward and backward are the rule's.
 
     Shape: x (N, C, H, W), weight (K, C, k, k) with k odd, bias (K,) or None -> (N, K, H, W).
 

@@ -1,7 +1,7 @@
-"""Wrong rules: the right backward with one piece exchanged, as people have got it wrong.
+"""Wrong rules: the correct backward with a mistake in it that people have made.
 
-Half of them are right at dilation 1, and all of them train; docs/gradients.md tells what catches
-each.
+Half of them are correct at dilation 1, and all of them train; docs/gradients.md says which checks
+catch each one.
 """
 
 from functools import partial
@@ -36,7 +36,7 @@ def grad_bias_zero(grad_output: Tensor) -> Tensor:
     return grad_output.new_zeros(grad_output.shape[1])
 
 
-DRAFT_DILATIONS = {4: 3, 8: 3, 16: 1}  # what the draft's backward has for its forward's
+DRAFT_DILATIONS = {4: 3, 8: 3, 16: 1}  # dilation of the draft's forward: of its backward
 
 
 def grad_x_draft(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
@@ -61,17 +61,17 @@ def _transposed(grad_output: Tensor) -> Tensor:
 
 
 MISTAKES: dict[str, Rule] = {
-    # neither gradient knows of the dilation; in three drafts of the 2018 post's author
+    # both gradients ignore the dilation; found in three drafts by the author of the 2018 post
     "broken": Rule(
         forward, partial(backward, grad_x=grad_x_undilated, grad_weight=grad_weight_undilated)
     ),
-    # the halves of that, to see what each does alone
+    # the two halves of that mistake, each alone
     "undilated_grad_x": Rule(forward, partial(backward, grad_x=grad_x_undilated)),
     "undilated_grad_weight": Rule(forward, partial(backward, grad_weight=grad_weight_undilated)),
-    # a correlation taken for its own adjoint; the classic slip of exercises
+    # the correlation is used as its own adjoint; the classic slip in exercises
     "unrotated": Rule(forward, partial(backward, grad_x=grad_x_unrotated)),
-    # a sum forgotten where the forward broadcasts; the other classic slip
+    # the sum over what the forward broadcasts is missing; the other classic slip
     "no_bias_grad": Rule(forward, partial(backward, grad_bias=grad_bias_zero)),
-    # wrong dilations, and height and width exchanged; in the manual draft of the same author
+    # wrong dilations, and height and width exchanged; found in the same author's manual draft
     "draft": Rule(forward, partial(backward, grad_x=grad_x_draft, grad_weight=grad_weight_draft)),
 }

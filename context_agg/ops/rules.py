@@ -1,4 +1,4 @@
-"""The right hand-written rules: plain functions on tensors. docs/method.md has the derivation."""
+"""The correct hand-written rules: plain functions on tensors, derived in docs/method.md."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,7 +13,7 @@ from context_agg.ops.function import Grads, Rule
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool) -> Tensor:
-    """y[p] = sum_t weight[t] x[p + dilation t] + bias, zero outside the image; then ReLU."""
+    """y[p] = sum_t weight[t] x[p + dilation t] + bias, with x zero outside the image; then ReLU."""
     margin = dilation * (weight.shape[-1] // 2)
     y = F.conv2d(x, weight, bias, padding=margin, dilation=dilation)
     return F.relu(y) if relu else y
@@ -22,8 +22,8 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu:
 def grad_x(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """grad_x[q] = sum_t weight[t]^T grad_output[q - dilation t].
 
-    That is the forward once more, with the kernel rotated by 180 degrees and its input and
-    output maps exchanged.
+    This is the forward again, with the kernel rotated by 180 degrees and its input and output
+    maps exchanged.
     """
     rotated = weight.transpose(0, 1).flip(2, 3)
     return forward(grad_output, rotated, None, dilation, relu=False)
@@ -32,8 +32,8 @@ def grad_x(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
 def grad_weight(grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int) -> Tensor:
     """grad_weight[t] = sum_p grad_output[p] x[p + dilation t]^T.
 
-    One matrix product per tap, over the positions where both factors lie in the image: at
-    dilation 16 on 28x28 this is only 38 % of them.
+    There is one matrix product per tap, over the positions where both factors lie in the image:
+    only 38 % of them at dilation 16 on 28x28.
     """
     grad_output = grad_output.transpose(0, 1).contiguous()  # (K, N, H, W)
     x = x.transpose(0, 1).contiguous()  # (C, N, H, W)
@@ -44,7 +44,7 @@ def grad_weight(grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int)
             grad = inside(inside(grad_output, 2, -step_h), 3, -step_w)
             seen = inside(inside(x, 2, step_h), 3, step_w)
             taps.append(grad.reshape(len(grad), -1) @ seen.reshape(len(seen), -1).T)  # (K, C)
-    # reshape, not (un)flatten: autograd.grad(is_grads_batched=True) knows no rule for those
+    # reshape, not (un)flatten: autograd.grad(is_grads_batched=True) has no rule for those
     return torch.stack(taps, dim=-1).reshape(len(grad_output), len(x), kernel_size, kernel_size)
 
 
@@ -54,7 +54,7 @@ def grad_bias(grad_output: Tensor) -> Tensor:
 
 
 def inside(image: Tensor, axis: int, step: int) -> Tensor:
-    """What the image's own positions see `step` further along an axis, without the outside."""
+    """The pixels that lie `step` further along an axis, for positions where that is inside."""
     size = image.shape[axis]
     length = max(size - abs(step), 0)
     return image.narrow(axis, min(max(step, 0), size), length)
@@ -73,9 +73,9 @@ def backward(
     grad_weight: Callable[[Tensor, Tensor, int, int], Tensor] = grad_weight,
     grad_bias: Callable[[Tensor], Tensor] = grad_bias,
 ) -> Grads:
-    """The gradients of `forward` that are needed; other rules replace a piece by their own."""
+    """The gradients of `forward` that are needed; other rules replace a piece with their own."""
     if relu:
-        assert y is not None  # Function saves the output of a layer with ReLU
+        assert y is not None  # the Function saves the output of a layer with ReLU
         grad_output = torch.where(y > 0, grad_output, 0)
     return (
         grad_x(grad_output, weight, dilation) if needs[0] else None,
@@ -91,7 +91,7 @@ MANUAL = Rule(forward, backward)
 
 
 def windows(x: Tensor, kernel_size: int, dilation: int) -> Iterator[tuple[int, int, Tensor]]:
-    """For each tap (i, j): what it sees, x shifted by the tap's offset, zero outside."""
+    """Yields each tap (i, j) and what it sees: x shifted by its offset, zero outside."""
     height, width = x.shape[-2:]
     margin = dilation * (kernel_size // 2)
     padded = F.pad(x, (margin, margin, margin, margin))
@@ -104,7 +104,7 @@ def windows(x: Tensor, kernel_size: int, dilation: int) -> Iterator[tuple[int, i
 def forward_taps(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool
 ) -> Tensor:
-    """Each output is the sum of what its taps see, weighted."""
+    """Each output is the weighted sum of what its taps see."""
     y = sum(
         torch.einsum("kc,nchw->nkhw", weight[:, :, i, j], window)
         for i, j, window in windows(x, weight.shape[-1], dilation)
@@ -127,7 +127,7 @@ def grad_x_taps(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
 
 
 def grad_weight_taps(grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int) -> Tensor:
-    """Each tap's weight: the product of what came back and what the tap saw."""
+    """The gradient of each tap is the product of what came back and what the tap saw."""
     taps = [
         torch.einsum("nkhw,nchw->kc", grad_output, window)
         for _, _, window in windows(x, kernel_size, dilation)

@@ -1,1 +1,1 @@
-"""What trains a network: the learner, its metrics, losses and optimizers."""
+"""Training a network: the learner, its metrics, losses and optimizers."""

@@ -1,4 +1,4 @@
-"""Averages of weights over the steps of a training."""
+"""Averages of the weights over the training steps."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def warm_ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential average that forgets fast at first: at step t, (1 + t) / (10 + t) of the past.
+    """Returns an exponential average that keeps (1 + t) / (10 + t) of the past at step t.
 
-    So the initial weights do not weigh on a short run; later it is `decay` of the past, per step.
+    It thus soon forgets the initial weights; later it keeps `decay` of the past at every step.
 
     Raises:
-        ValueError: if decay is not from 0 to below 1.
+        ValueError: if decay is below 0, or not below 1.
     """
     if not 0 <= decay < 1:
-        raise ValueError(f"decay={decay} must be from 0 to below 1")
+        raise ValueError(f"decay={decay} must be at least 0 and below 1")
 
     def average(averaged: Tensor, current: Tensor, number: Tensor | int) -> Tensor:
         past = min(decay, (1 + int(number)) / (10 + int(number)))

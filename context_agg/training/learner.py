@@ -1,4 +1,4 @@
-"""The learner: loss, metrics, optimizer."""
+"""The learner brings together network, loss, metrics and optimizer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,24 +16,24 @@ from context_agg.data.spec import VOID, DataSpec
 from context_agg.training.metrics import MeanIoU
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
-"""Takes an optimizer and the number of steps of the training."""
+"""(optimizer, number of training steps) -> scheduler."""
 
 
 class Learner(L.LightningModule):
-    """Trains a network and logs loss and accuracy of every epoch; of dense data IoU too.
+    """Trains a network and logs the loss and accuracy of every epoch, and IoU for dense data.
 
     For dense data the accuracy is that of the pixels. `val/iou` and `test/iou` are means over the
-    classes, `test/iou_CLASS` are those of each that occurs.
+    classes; `test/iou_CLASS` is the IoU of one class, for each class that occurs.
 
     Args:
         network: images (N, C, H, W) -> logits (N, K), or (N, K, H, W) for dense data.
-        optimizer: of the network's parameters.
-        spec: of the data.
-        loss: (logits, target) -> scalar, the mean over the batch; cross-entropy if left out.
-        schedule: of the learning rate, step by step; it stays as it is if left out.
+        optimizer: optimizer of the network's parameters.
+        spec: description of the data.
+        loss: (logits, target) -> scalar, the mean over the batch; cross-entropy by default.
+        schedule: makes a schedule of the learning rate per step; by default it is constant.
 
     Raises:
-        ValueError: for dense data and a loss that cannot take them.
+        ValueError: if the data are dense and the loss does not support them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Learner(L.LightningModule):
         self.loss = loss or nn.CrossEntropyLoss(ignore_index=VOID)
         self.schedule = schedule
         num_classes = len(spec.classes)
-        if spec.dense:  # a loss that cannot take it refuses here, and not in the first step
+        if spec.dense:  # an unsuitable loss raises here, before the first step
             self.loss(torch.zeros(1, num_classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long))
         accuracy = MulticlassAccuracy(
             num_classes, average="micro", ignore_index=VOID, validate_args=False
@@ -100,7 +100,7 @@ class Learner(L.LightningModule):
         }
 
     def _step(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection) -> Tensor:
-        """The loss; logs it and the metrics, by epoch, under the prefix of the metrics."""
+        """Returns the loss; logs it and the metrics per epoch, under the metrics' prefix."""
         x, target = batch
         logits = self(x)
         loss: Tensor = self.loss(logits, target)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class BinaryCrossEntropyOnSoftmax(nn.Module):
     """-sum_k (t_k log p_k + (1 - t_k) log(1 - p_k)) of p = softmax(logits), mean over the batch.
 
-    The cost of the 2018 post's drafts: every class counts as a yes-or-no question, though the
-    probabilities sum to 1. Computed from the logits, as 1 - p would lose all digits near p = 1.
+    This is the cost in the 2018 post's drafts: every class is a yes-or-no question, although the
+    probabilities sum to 1. It is computed from the logits, as 1 - p loses all digits near p = 1.
 
     Shape: logits (N, K), target (N,) -> scalar.
 
@@ -19,7 +19,7 @@ class BinaryCrossEntropyOnSoftmax(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if logits.dim() != 2:
-            raise ValueError("loss=binary_on_softmax takes a class per image, not one per pixel")
+            raise ValueError("loss=binary_on_softmax needs a class per image, not one per pixel")
         classes = logits.shape[1]
         same = torch.eye(classes, dtype=torch.bool, device=logits.device)
         others = logits[:, None, :].masked_fill(same, -torch.inf).logsumexp(2)

@@ -1,4 +1,4 @@
-"""How well pixels are classified: intersection over union, from exact counts."""
+"""Measures how well pixels are classified: intersection over union, from exact counts."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from context_agg.data.spec import VOID
 
 
 class MeanIoU(MulticlassConfusionMatrix):
-    """|predicted and true| / |predicted or true|, the mean over the classes.
+    """|predicted and true| / |predicted or true|, averaged over the classes.
 
     The mean is over the classes that occur or were predicted; void pixels never count. The counts
-    are integers over all images of an epoch, so order and size of the batches do not matter.
+    are integers over all images of an epoch, so neither the order nor the size of batches matters.
 
     Args:
         num_classes: K.
@@ -19,8 +19,8 @@ class MeanIoU(MulticlassConfusionMatrix):
     Shape: logits (N, K, H, W) or predictions (N, H, W), target (N, H, W) -> scalar in float64.
 
     Attributes:
-        per_class: of the last `compute`, the ratio of each class, (K,) in float64; NaN for a class
-            that neither occurs nor was predicted.
+        per_class: the ratio of each class from the last `compute`, (K,) in float64; NaN for a
+            class that neither occurs nor was predicted.
     """
 
     def __init__(self, num_classes: int) -> None:

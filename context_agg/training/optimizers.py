@@ -9,15 +9,15 @@ from torch.optim import Optimizer
 
 
 class DraftAdam(Optimizer):
-    """Adam whose bias correction forgets the power t: m / (1 - beta_1), v / (1 - beta_2).
+    """Adam whose bias correction omits the power t: m / (1 - beta_1), v / (1 - beta_2).
 
-    The first step is Adam's; the later ones tend to sqrt(1 - beta_2) / (1 - beta_1) = 0.32 of it.
+    The first step is Adam's; later ones tend to sqrt(1 - beta_2) / (1 - beta_1) = 0.32 of Adam's.
 
     Args:
-        params: to optimize.
+        params: parameters to optimize.
         lr: learning rate.
-        betas: of the running means of the gradient and of its square.
-        eps: keeps the divisor from 0.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the divisor, which would otherwise be 0 for a zero gradient.
     """
 
     def __init__(

@@ -172,7 +172,7 @@ def test_low_rank_is_the_truncated_svd() -> None:
     ("call", "message"),
     [
         (lambda: nearest_kronecker(np.ones((4, 4)), 3), "side=3 must divide"),
-        (lambda: nearest_kronecker_power(np.ones((6, 6)), 3), "no power of 3"),
+        (lambda: nearest_kronecker_power(np.ones((6, 6)), 3), "not a power of 3"),
         (lambda: compare_approximations(np.ones((28, 28))), "not \\(27, 27\\)"),
     ],
 )

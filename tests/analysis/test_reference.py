@@ -68,7 +68,7 @@ def test_the_four_scales_keep_the_size_even_where_the_kernel_spans_more() -> Non
 @pytest.mark.parametrize(
     ("x", "kernel", "message"),
     [
-        (np.ones((16, 16)), np.ones((3, 3)), r"needs \(17, 17\), x is \(16, 16\)"),
+        (np.ones((16, 16)), np.ones((3, 3)), r"needs \(17, 17\), but x is \(16, 16\)"),
         (np.ones(5), np.ones((3, 3)), "x has 1 dimensions, the kernel 2"),
     ],
 )

@@ -45,7 +45,7 @@ MISTAKES = [
     (["model=post", "model.activation=relu"], ["unknown activation='relu'", "sigmoid, arctan"]),
     (["trainer.devices=2"], ["trainer.devices=2 must be 1"]),
     (["+trainer.accumulate_grad_batches=0"], ["accumulate_grad_batches=0 must be"]),
-    (["model=post", "model.dilations=[]"], ["dilations=[] must name one layer"]),
+    (["model=post", "model.dilations=[]"], ["dilations=[] must name at least one layer"]),
     (["model=post", "model.init_std=null"], ["init_std=None must be a finite number"]),
     (["frozen=[contxt]"], ["frozen=contxt: the network has no such part", "context", "head"]),
     (["frozen=context"], ["frozen=context must be a list of parts"]),

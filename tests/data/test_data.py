@@ -248,7 +248,7 @@ def test_missing_files_are_named_with_the_way_out(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(
     ("root", "says"),
-    [("file", "is a file"), ("MNIST", "a folder too deep"), ("MNIST/raw", "a folder too deep")],
+    [("file", "is a file"), ("MNIST", "one folder too deep"), ("MNIST/raw", "one folder too deep")],
 )
 def test_a_root_that_is_not_the_folder_is_refused(root: str, says: str, tmp_path: Path) -> None:
     write_mnist(tmp_path, "MNIST")

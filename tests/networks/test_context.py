@@ -257,7 +257,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"dilations": (1, 2), "widths": (1, -1)}, r"widths=\[1, -1\] must"),
     ({"init": "identiti"}, "init='identiti'; choose one of identity, normal, kaiming, xavier"),
     ({"init_std": -0.1}, "init_std=-0.1 must"),
-    ({"init": "xavier", "init_std": 0.1}, "init_std=0.1 has no use with init='xavier'"),
+    ({"init": "xavier", "init_std": 0.1}, "init_std=0.1 has no effect with init='xavier'"),
     ({"padding": "reflect"}, "padding='reflect'; choose one of same, once, valid"),
     ({"backprop": "manul"}, "backprop='manul'; choose one of auto, manual"),
 ]

@@ -70,7 +70,10 @@ def test_without_a_front_end_c_maps_become_classes() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: FrontEnd([], in_channels=1, num_classes=2), "widths=[] must name one layer"),
+        (
+            lambda: FrontEnd([], in_channels=1, num_classes=2),
+            "widths=[] must name at least one layer",
+        ),
         (lambda: FrontEnd([0], in_channels=1, num_classes=2), "widths=[0] must"),
         (
             lambda: FrontEnd([2], 0, in_channels=1, num_classes=2),
@@ -84,7 +87,7 @@ def test_without_a_front_end_c_maps_become_classes() -> None:
         ),
         (
             lambda: ContextNet(4, [1], [1], front_end=small(), **DENSE),
-            "channels=4: behind a front end the maps are those of the 5 classes",
+            "channels=4: behind a front end there is one map for each of the 5 classes",
         ),
         (
             lambda: ContextNet(4, [1], [1], padding="valid", **DENSE),
