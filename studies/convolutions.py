@@ -8,29 +8,25 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from context_agg.analysis.equivariance import PoolingNet, circular, plot_shift_errors, shift_error
-from context_agg.analysis.features import plot_architecture, plot_maps
-from context_agg.analysis.filters import costs, photograph, plot_filters, plot_pooling
+from context_agg.analysis.equivariance import PoolingNet, circular, shift_error
+from context_agg.analysis.features import plot_maps
+from context_agg.analysis.filters import costs, photograph
 from context_agg.analysis.kronecker import (
     compare_approximations,
     composite_kernel,
     kronecker_kernel,
-    plot_approximations,
-    plot_kernels,
     run_stack,
 )
-from context_agg.analysis.layer_comparison import compare_layers
 from context_agg.analysis.receptive_field import (
     effective_side,
     input_gradient,
-    plot_depth,
     plot_gridding,
     plot_growth,
     plot_measured,
+    plot_taps,
     receptive_fields,
     support,
 )
-from context_agg.analysis.reference_figures import plot_edges, plot_taps
 from context_agg.cli.compose import compose_config
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
@@ -38,6 +34,17 @@ from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.lecture import LectureNet
 from context_agg.runs.load import load_network
+from studies.convolution_plots import (
+    plot_approximations,
+    plot_architecture,
+    plot_depth,
+    plot_edges,
+    plot_filters,
+    plot_kernels,
+    plot_pooling,
+    plot_shift_errors,
+)
+from studies.layer_comparison import compare_layers
 from studies.results import ROOT, read
 from studies.study import Study
 from studies.tables import plain_table

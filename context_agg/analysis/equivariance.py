@@ -4,10 +4,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from context_agg.analysis.colours import COLORS
 from context_agg.networks.context import ContextModule
 
 Network = Callable[[Tensor], Tensor]
@@ -79,16 +77,3 @@ def crop_error(module: ContextModule, x: Tensor, shift: int) -> float:
     with torch.inference_mode():
         y = module(x)[..., shift:, shift:]
         return float((module(x[..., shift:, shift:]) - y).norm() / y.norm())
-
-
-def plot_shift_errors(errors: dict[str, list[float]]) -> Figure:
-    """Draws `shift_error` of each network for shifts of 1, 2, ... pixels, on a symlog scale."""
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
-    axes = figure.subplots()
-    for (name, values), marker, color in zip(errors.items(), "os^vD*", COLORS, strict=False):
-        axes.plot(range(1, len(values) + 1), values, f"{marker}-", color=color, label=name)
-    axes.set_yscale("symlog", linthresh=1e-7)
-    axes.set(xlabel="shift, pixels", ylabel="relative error", ylim=(-2e-8, 10))
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure

@@ -1,20 +1,16 @@
 """The layers of a network, and their outputs for an image."""
 
-import math
 from collections.abc import Mapping
 from textwrap import fill
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 
-from context_agg.data.spec import DataSpec
 from context_agg.networks.context import DilatedConv2d
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d)
-ROW = 6  # boxes per row of the drawn architecture
 
 
 def layer_outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -59,7 +55,7 @@ def plot_maps(networks: Mapping[str, nn.Module], image: Tensor, maps: int = 4) -
             else:
                 panel.set_axis_off()
     for panel, title in zip(panels[0], ("image", *layers), strict=True):
-        words = _in_words(modules[title]) if title in modules else title
+        words = in_words(modules[title]) if title in modules else title
         panel.set_title(words.replace(", ", "\n"), fontsize="medium")
     return figure
 
@@ -72,53 +68,11 @@ def _show(axes: Axes, y: Tensor, colors: str) -> None:
     axes.set_yticks([])
 
 
-def describe_layers(network: nn.Module, spec: DataSpec) -> list[str]:
-    """Describes every layer of a network in words, from the image to the classes.
-
-    Each description gives the kind of layer and its output size: maps x height x width, or units.
-    """
-    image = torch.zeros(1, spec.in_channels, *spec.image_size)
-    outputs = layer_outputs(network, image.to(next(network.parameters()).dtype))
-    modules = dict(network.named_modules())
-    lines = [f"image\n{spec.in_channels}x{spec.image_size[0]}x{spec.image_size[1]}"]
-    for name, y in outputs.items():
-        size = "x".join(map(str, y.shape[1:]))
-        lines.append(f"{_in_words(modules[name])}\n{size}")
-    return lines
-
-
-def _in_words(module: nn.Module) -> str:
+def in_words(module: nn.Module) -> str:
+    """Describes a layer: "3x3, dilation 2, ReLU", "fully connected" or "max pooling"."""
     if isinstance(module, nn.Conv2d):
         words = f"{module.kernel_size[0]}x{module.kernel_size[1]}"
         if module.dilation[0] > 1:
             words += f", dilation {module.dilation[0]}"
         return words + (", ReLU" if isinstance(module, DilatedConv2d) and module.relu else "")
     return "fully connected" if isinstance(module, nn.Linear) else "max pooling"
-
-
-def plot_architecture(network: nn.Module, spec: DataSpec) -> Figure:
-    """Draws the network as boxes in rows of six; the larger the dilation, the darker the box."""
-    lines = describe_layers(network, spec)
-    dilations = [0, *(_dilation(m) for m in network.modules() if isinstance(m, LAYERS))]
-    rows = math.ceil(len(lines) / ROW)
-    figure = Figure(figsize=(1.25 * min(len(lines), ROW), 1.3 * rows), layout="constrained")
-    axes = figure.subplots()
-    for number, (line, dilation) in enumerate(zip(lines, dilations, strict=True)):
-        x, y = number % ROW, -1.3 * (number // ROW)
-        shade = min(dilation, 16).bit_length() / 8
-        color = (1 - shade, 1 - shade / 2, 1.0) if dilation else "0.92"
-        box = FancyBboxPatch((x, y), 0.8, 1, boxstyle="round,pad=0.04", facecolor=color)
-        axes.add_patch(box)
-        words = line.replace(", ", "\n").replace("fully ", "fully\n")
-        axes.text(x + 0.4, y + 0.5, words, ha="center", va="center", fontsize=9)
-        if number:
-            axes.annotate(
-                "", (x - 0.02, y + 0.5), (x - 0.18, y + 0.5), arrowprops={"arrowstyle": "->"}
-            )
-    axes.set(xlim=(-0.2, min(len(lines), ROW)), ylim=(1.15 - 1.3 * rows, 1.15))
-    axes.set_axis_off()
-    return figure
-
-
-def _dilation(module: nn.Module) -> int:
-    return int(module.dilation[0]) if isinstance(module, nn.Conv2d) else 0

@@ -3,14 +3,12 @@
 The kernels are the grey versions of those in a Stanford lecture note (CS 20, note 7).
 """
 
-from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
@@ -98,38 +96,3 @@ def photograph(side: int = 256) -> Tensor:
         grey = np.asarray(image.convert("L"), dtype=np.float32) / 255
     top, left = ((length - side) // 2 for length in grey.shape)
     return torch.from_numpy(grey[top : top + side, left : left + side].copy())[None, None]
-
-
-def plot_filters(image: Tensor, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
-    """Draws the image and the output of each kernel, a row per dilation."""
-    figure = Figure(figsize=(1.12 * (1 + len(KERNELS)), 1.3 * len(dilations)), layout="constrained")
-    grid = figure.subplots(len(dilations), 1 + len(KERNELS))
-    for row, dilation in zip(grid, dilations, strict=True):
-        row[0].imshow(image[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
-        row[0].set_ylabel(f"dilation {dilation}")
-        for axes, name in zip(row[1:], KERNELS, strict=True):
-            result = apply_kernel(image, name, dilation)[0, 0].numpy()
-            gain = sum(map(sum, KERNELS[name]))
-            low, high = (0, max(gain, 1)) if gain > 0.5 else (-0.5, 0.5)
-            axes.imshow(result, cmap="gray", vmin=low, vmax=high)
-        for axes in row:
-            axes.set_xticks([])
-            axes.set_yticks([])
-    for axes, name in zip(grid[0], ("image", *KERNELS), strict=True):
-        axes.set_title(name.replace(" ", "\n"), fontsize="medium")
-    return figure
-
-
-def plot_pooling(image: Tensor, kernel: int = 8) -> Figure:
-    """Draws the image and its maximum and mean over each square of kernel x kernel pixels."""
-    figure = Figure(figsize=(8, 2.9), layout="constrained")
-    pooled = {
-        "image": image,
-        f"max pooling {kernel}x{kernel}": F.max_pool2d(image, kernel),
-        f"average pooling {kernel}x{kernel}": F.avg_pool2d(image, kernel),
-    }
-    for axes, (name, result) in zip(figure.subplots(1, 3), pooled.items(), strict=True):
-        axes.imshow(result[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"{name}: {result.shape[2]}x{result.shape[3]}", fontsize="medium")
-        axes.set_axis_off()
-    return figure

@@ -15,12 +15,8 @@ from functools import reduce
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.colors import FuncNorm
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
-
-from context_agg.analysis.colours import COLORS
 
 Array = NDArray[np.float64]
 
@@ -185,51 +181,3 @@ def compare_approximations(matrix: Array) -> dict[str, tuple[int, float]]:
         "9x9 (x) 3x3": (90, relative_error(_kron([nine, inner]), matrix)),
         "rank 2": (108, relative_error(low_rank(matrix, 2), matrix)),
     }
-
-
-def plot_kernels(seeds: Sequence[int] = range(4)) -> Figure:
-    """Draws random 27x27 Kronecker kernels, and below them fractals of one 3x3 factor.
-
-    Each kernel is divided by its largest entry. The colours follow the signed square root, so
-    that small entries show.
-    """
-    figure = Figure(figsize=(2.1 * len(seeds) + 0.6, 4.6), layout="constrained")
-    above, below = figure.subplots(2, len(seeds))
-    scale = FuncNorm((_signed_root, lambda root: root * np.abs(root)), vmin=-1, vmax=1)
-    for column, seed in enumerate(seeds):
-        for axes, kernel in (
-            (above[column], random_kernel(seed)),
-            (below[column], random_kernel(seed, 4, same=True)),
-        ):
-            shown = axes.imshow(kernel / np.abs(kernel).max(), cmap="RdBu", norm=scale)
-    above[0].set_title("three factors: 27x27, 27 numbers", loc="left", fontsize="medium")
-    below[0].set_title("one factor four times: 81x81, 9 numbers", loc="left", fontsize="medium")
-    for axes in (*above, *below):
-        axes.set_axis_off()
-    bar = figure.colorbar(shown, ax=[*above, *below], shrink=0.8, aspect=30)
-    bar.set_ticks([-1, -0.5, -0.1, 0, 0.1, 0.5, 1])
-    bar.set_label("entry / largest entry (scale: signed square root)")
-    return figure
-
-
-def _signed_root(x: Array) -> Array:
-    root: Array = np.sign(x) * np.sqrt(np.abs(x))
-    return root
-
-
-def plot_approximations(results: dict[str, dict[str, tuple[int, float]]]) -> Figure:
-    """Draws the relative errors from `compare_approximations` for each matrix."""
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
-    axes = figure.subplots()
-    kinds = next(iter(results.values()))
-    width = 0.8 / len(results)
-    for number, (name, result) in enumerate(results.items()):
-        places = np.arange(len(kinds)) + width * (number - (len(results) - 1) / 2)
-        color = COLORS[number % len(COLORS)]
-        axes.bar(places, [result[kind][1] for kind in kinds], width, color=color, label=name)
-    labels = [f"{kind}\n{count} numbers" for kind, (count, _) in kinds.items()]
-    axes.set_xticks(range(len(kinds)), labels, rotation=30, ha="right")
-    axes.set(ylabel="relative error", ylim=(0, 1.15))
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="upper center", ncols=len(results))
-    return figure

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from context_agg.analysis.colours import COLORS
 from context_agg.networks.context import ContextModule, DilatedConv2d
 
 Counts = NDArray[np.int64]
@@ -79,6 +78,24 @@ def effective_side(weight: Tensor, share: float = 0.95) -> int:
     raise AssertionError  # the last square holds everything
 
 
+def plot_taps(dilations: Sequence[int] = (1, 2, 4)) -> Figure:
+    """Draws which of the samples 1..10 the first output of a 3-tap kernel sees, by dilation."""
+    signal = range(1, 11)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    panels = figure.subplots(len(dilations), 1, sharex=True)
+    for axes, dilation in zip(panels, dilations, strict=True):
+        axes.plot(range(len(signal)), signal, "o", color="#56B4E9")
+        used = [0, dilation, 2 * dilation]
+        stem = axes.stem(used, [signal[i] for i in used], linefmt="--", markerfmt="*", basefmt=" ")
+        stem.markerline.set_color("#D55E00")
+        stem.stemlines.set_color("#D55E00")
+        axes.set_ylabel("value")
+        axes.set_title(f"dilation {dilation}: the first output spans {1 + 2 * dilation} samples")
+        axes.grid(alpha=0.3)
+    panels[-1].set_xlabel("position")
+    return figure
+
+
 def plot_growth() -> Figure:
     """Draws the paper's Figure 1: the views after dilations 1, 2, 4, and the last layer's taps."""
     figure = Figure(figsize=(7.5, 2.9), layout="constrained")
@@ -97,28 +114,6 @@ def plot_growth() -> Figure:
         axes.grid(color="0.8", linewidth=0.5)
         axes.tick_params(length=0)
         axes.set_title(f"({letter}) dilation {dilations[-1]}: {side}x{side}")
-    return figure
-
-
-def plot_depth(depth: int = 8) -> Figure:
-    """Draws the side of the view by depth for no dilation, dilations 2^l and 3^l, and Table 1."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for color, (name, dilations, style) in zip(
-        COLORS,
-        (
-            ("dilation 3^l", [3**layer for layer in range(depth)], "^:"),
-            ("dilation 2^l", [2**layer for layer in range(depth)], "s--"),
-            ("Table 1", (1, 1, 2, 4, 8, 16, 1), "o-"),
-            ("plain", [1] * depth, "v-."),
-        ),
-        strict=False,
-    ):
-        fields = [1 + total for total in accumulate(2 * dilation for dilation in dilations)]
-        axes.plot(range(1, len(fields) + 1), fields, style, color=color, label=name)
-    axes.set(yscale="log", xlabel="3x3 layers (9 weights each)", ylabel="side of the view, pixels")
-    axes.grid(alpha=0.3)
-    axes.legend()
     return figure
 
 

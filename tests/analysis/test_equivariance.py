@@ -8,7 +8,6 @@ from context_agg.analysis.equivariance import (
     PoolingNet,
     circular,
     crop_error,
-    plot_shift_errors,
     shift_error,
 )
 from context_agg.networks.context import ContextModule
@@ -64,11 +63,3 @@ def test_padding_has_to_be_known() -> None:
         circular(module("same"))
     with pytest.raises(ValueError, match="padding='valid', not 'once'"):
         crop_error(module("once"), image(), 1)
-
-
-def test_the_figure_has_a_line_per_network() -> None:
-    (axes,) = plot_shift_errors({"dilated": [0, 0, 0], "pooling": [1.5, 0, 1.4]}).axes
-    dilated, pooling = axes.lines
-    assert list(dilated.get_ydata()) == [0, 0, 0]
-    assert list(pooling.get_xdata()) == [1, 2, 3]
-    assert axes.get_ylim()[0] < 0  # a line at 0 is seen

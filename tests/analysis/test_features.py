@@ -9,9 +9,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.analysis.features import (
-    describe_layers,
     layer_outputs,
-    plot_architecture,
     plot_maps,
 )
 from context_agg.callbacks.network_graph import write_graph
@@ -39,27 +37,6 @@ def test_layer_outputs_are_what_the_layers_give_one_after_the_other() -> None:
         assert torch.equal(outputs[name], y)
     assert torch.equal(outputs["head.1"], net(x))
     assert not any(module._forward_hooks for module in net.modules())
-
-
-def test_the_layers_in_words() -> None:
-    assert describe_layers(context_net(), SPEC) == [
-        "image\n1x12x10",
-        "3x3, ReLU\n2x12x10",
-        "3x3, ReLU\n2x12x10",
-        "3x3, dilation 2, ReLU\n2x12x10",
-        "3x3, dilation 4, ReLU\n2x12x10",
-        "1x1\n2x12x10",
-        "fully connected\n3",
-    ]
-    lecture = LectureNet("default", 0.0, **SPEC.shapes)
-    assert describe_layers(lecture, SPEC)[1:3] == ["5x5\n32x12x10", "max pooling\n32x6x5"]
-
-
-def test_the_architecture_has_a_box_per_layer() -> None:
-    (axes,) = plot_architecture(context_net(), SPEC).axes
-    assert len(axes.patches) == 7
-    texts = [text.get_text() for text in axes.texts if text.get_text()]
-    assert texts[3] == "3x3\ndilation 2\nReLU\n2x12x10"
 
 
 def test_the_maps_of_two_networks_side_by_side() -> None:

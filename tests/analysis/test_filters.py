@@ -12,8 +12,6 @@ from context_agg.analysis.filters import (
     costs,
     output_size,
     photograph,
-    plot_filters,
-    plot_pooling,
     separable,
 )
 from context_agg.analysis.reference import dilated_conv
@@ -106,9 +104,3 @@ def test_the_photograph_is_real_and_grey() -> None:
     assert image.shape == (1, 1, 256, 256)
     assert 0 <= float(image.min()) < 0.1 < 0.8 < float(image.max()) <= 1
     assert len(image.unique()) > 150
-
-
-def test_the_figures_are_drawn() -> None:
-    image = photograph(64)
-    assert len(plot_filters(image).axes) == 3 * 7
-    assert plot_pooling(image).axes[1].get_title() == "max pooling 8x8: 8x8"

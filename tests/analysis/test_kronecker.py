@@ -16,8 +16,6 @@ from context_agg.analysis.kronecker import (
     low_rank,
     nearest_kronecker,
     nearest_kronecker_power,
-    plot_approximations,
-    plot_kernels,
     random_kernel,
     relative_error,
     run_stack,
@@ -179,11 +177,3 @@ def test_low_rank_is_the_truncated_svd() -> None:
 def test_sizes_that_do_not_fit_are_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_the_figures_are_drawn() -> None:
-    assert len(plot_kernels().axes) == 8 + 1  # and the colour bar
-    results = {"random": compare_approximations(random_kernel(0))}
-    axes = plot_approximations(results).axes[0]
-    heights = [patch.get_height() for patch in axes.patches]  # type: ignore[attr-defined]
-    assert heights == [error for _, error in results["random"].values()]

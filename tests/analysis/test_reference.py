@@ -8,14 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from context_agg.analysis.layer_comparison import compare_layers
 from context_agg.analysis.reference import (
     EDGE_KERNEL,
     cross_image,
     dilated_conv,
     multi_scale,
 )
-from context_agg.analysis.reference_figures import plot_edges, plot_taps
 
 
 def test_one_dimension_by_hand() -> None:
@@ -75,22 +73,3 @@ def test_the_four_scales_keep_the_size_even_where_the_kernel_spans_more() -> Non
 def test_what_does_not_fit_is_refused(x: np.ndarray, kernel: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dilated_conv(x, kernel, 8)
-
-
-def test_four_ways_to_a_wide_view() -> None:
-    plain, pooling, large, dilated = compare_layers(channels=4, repeats=2)
-    assert (plain.receptive_field, dilated.receptive_field, large.receptive_field) == (7, 15, 15)
-    # (3 - 1) (1 + 2 + 4) + 1 for the convolutions, 1 + 2 for the pools
-    assert pooling.receptive_field == 18
-    assert pooling.resolution == 1 / 16
-    assert plain.resolution == large.resolution == dilated.resolution == 1
-    assert plain.parameters == dilated.parameters == pooling.parameters == 3 * (9 * 16 + 4)
-    assert large.parameters == (9 + 25 + 81) * 16 + 12
-    assert min(stack.milliseconds for stack in (plain, pooling, large, dilated)) > 0
-
-
-def test_the_figures_say_what_is_computed() -> None:
-    titles = [axes.get_title() for axes in plot_taps().axes]
-    assert titles[2] == "dilation 4: the first output spans 9 samples"
-    edges = plot_edges()
-    assert edges.axes[2].get_title() == "dilation 2 sees 5x5: 12x12"
