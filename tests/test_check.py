@@ -263,7 +263,7 @@ def test_the_table_needs_initialisations(
     monkeypatch.setattr(sys, "argv", ["check", "backprop=all", "model=post"])
     with pytest.raises(SystemExit):
         main()
-    assert "take model=basic" in capsys.readouterr().err
+    assert "use model=basic" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_baselines_run_too(model: str, tmp_path: Path, capsys: pytest.CaptureFix
     overrides = [override for override in TINY if not override.startswith("model.")]
     cfg = compose_config(f"model={model}", *overrides, "trainer.max_epochs=1")
     assert 0 <= train(cfg, tmp_path)["test/accuracy"] <= 1
-    assert ("there is no dilated convolution" in capsys.readouterr().out) == (model == "linear")
+    assert ("(no dilated convolution)" in capsys.readouterr().out) == (model == "linear")
 
 
 def test_held_out_test_watches_the_test_images(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ MISTAKES = [
     ("scenes_context", [], "start_from= must be the directory of a run: start_from=DIR"),
     ("scenes_joint", [], "start_from= must be the directory of a run: start_from=DIR"),
     ("scenes_joint", ["start_from=FOLDER/front_end"], "the run has no context"),
-    ("scenes_context", ["start_from=FOLDER/context"], "the run has trained context too, which be"),
+    ("scenes_context", ["start_from=FOLDER/context"], "the run has trained context too, which st"),
     ("scenes_front_end", ["start_from=FOLDER/context"], "context too, which this network does not"),
     ("scenes_context", ["start_from=models/basic_mnist"], "trained on MNIST with dense=False"),
     (

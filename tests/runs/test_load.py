@@ -140,7 +140,7 @@ def test_all_bad_images_are_named_at_once(trained: Path, tmp_path: Path) -> None
         ("data.json", b"{", "data.json is damaged"),
         ("data.json", None, "no data.json in it"),
         (".hydra/config.yaml", b"model: [", "cannot read"),
-        (".hydra/config.yaml", b"- 1", "is no configuration"),
+        (".hydra/config.yaml", b"- 1", "is not a configuration"),
         (".hydra/config.yaml", "channels: 2 -> channels: 3", "the weights do not fit"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_directory_that_is_no_run_is_one_message(
     (tmp_path / ".hydra").mkdir()
     for name in (".hydra/config.yaml", "data.json"):
         (tmp_path / name).write_text((trained / name).read_text())
-    with pytest.raises(SystemExit, match="nothing is trained"):
+    with pytest.raises(SystemExit, match="no trained weights"):
         predict.main([str(tmp_path), "x.png"])
     with pytest.raises(SystemExit, match="has not finished"):
         export.main([str(tmp_path), str(tmp_path / "out")])
