@@ -185,7 +185,7 @@ def test_a_model_without_convolutions_is_refused() -> None:
 
 
 def test_several_checks_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "one check at a time" in str(run(monkeypatch, "-m", "backprop=auto,manual"))
+    assert "one rule at a time" in str(run(monkeypatch, "-m", "backprop=auto,manual"))
     assert "did you mean 'op'" in str(run(monkeypatch, "opp=a:b"))
 
 

@@ -170,7 +170,7 @@ def test_predict_refuses_before_it_writes(
 
 
 def test_out_is_for_dense_runs() -> None:
-    with pytest.raises(SystemExit, match=r"--out=x: .* gives no labels of pixels"):
+    with pytest.raises(SystemExit, match=r"--out=x: .* does not label pixels"):
         predict.main(["models/basic_mnist", "x.png", "--out", "x"])
 
 

@@ -189,7 +189,7 @@ def test_a_directory_that_is_no_run_is_one_message(
         predict.main([str(tmp_path), "x.png"])
     with pytest.raises(SystemExit, match="has not finished"):
         export.main([str(tmp_path), str(tmp_path / "out")])
-    with pytest.raises(SystemExit, match="is there already"):
+    with pytest.raises(SystemExit, match="already exists"):
         export.main([str(trained), str(trained)])
     assert not (tmp_path / "out").exists()
 
