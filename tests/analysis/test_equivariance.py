@@ -25,7 +25,7 @@ def module(padding: str, init: str = "kaiming") -> ContextModule:
 
 
 def test_padding_once_around_a_torus_is_padding_every_layer() -> None:
-    """Against F.pad before each layer, which then keeps the size."""
+    """Compares with F.pad before each layer, which keeps the size."""
     ours = module("valid")
     x = image(side=40)
     y = x
@@ -71,4 +71,4 @@ def test_the_figure_has_a_line_per_network() -> None:
     dilated, pooling = axes.lines
     assert list(dilated.get_ydata()) == [0, 0, 0]
     assert list(pooling.get_xdata()) == [1, 2, 3]
-    assert axes.get_ylim()[0] < 0  # a line at 0 is seen
+    assert axes.get_ylim()[0] < 0  # a line at 0 is visible

@@ -1,4 +1,4 @@
-"""What a run has trained is read back: evaluate, export, predict."""
+"""Trained runs are read back: evaluate, export, predict."""
 
 import io
 import json
@@ -235,7 +235,7 @@ def test_interpolations_of_a_run_directory_run_no_code(
 
 
 def test_averaged_weights_are_tested_kept_and_evaluated(tmp_path: Path) -> None:
-    """The checkpoint, the recorded scores and `evaluate` all mean the average."""
+    """The checkpoint, the recorded scores and `evaluate` all refer to the average."""
     scores = train(
         compose_config(
             "callbacks=weight_averaging",
@@ -276,5 +276,5 @@ def test_the_cosine_schedule_ends_at_zero(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "models").iterdir()))
 def test_the_models_of_the_repository_have_settings_that_are_right(name: str) -> None:
-    """Older ones lack the keys that came later."""
+    """Older configurations lack keys that were added later."""
     check_values(read_settings(ROOT / "models" / name))
