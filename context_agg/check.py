@@ -49,7 +49,7 @@ def check(cfg: DictConfig) -> bool:
     learner.to(device, torch.float64)
     x, target = (part.to(device) for part in data.train.batch(slice(cfg.images), torch.float64))
     report = measure_backward(op, learner.network, learner.loss, x, target)
-    print(f"backprop={name} beside float64 autograd on {len(x)} images, {device}")
+    print(f"backprop={name} against float64 autograd on {len(x)} images, {device}")
     print(*lines(report), sep="\n")
     found = "; ".join(f"{what} at {', '.join(where)}" for what, where in report.wrong.items())
     verdict = f"WRONG: {found}" if report.wrong else "right"
@@ -147,7 +147,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit("check takes one rule at a time: backprop=NAME, or backprop=all for a table")
     check_command_line(sys.argv[1:], "check")

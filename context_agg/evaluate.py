@@ -33,7 +33,7 @@ def evaluate(run_dir: Path) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("evaluate", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     run_dir = parser.parse_args(arguments).run_dir

@@ -37,7 +37,7 @@ def export(run_dir: Path, out: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("export", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a finished run")
     parser.add_argument("out", metavar="OUT", type=Path, help="directory to create")

@@ -108,7 +108,7 @@ def _logits(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("predict", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     parser.add_argument("files", metavar="IMAGE", type=Path, nargs="+", help="image file")

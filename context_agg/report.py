@@ -13,7 +13,7 @@ from context_agg.cli.parser import command_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("report", __doc__)
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder with runs, at any depth")
     folder = parser.parse_args(arguments).folder

@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     check_command_line(sys.argv[1:])
     run()
 
