@@ -1,4 +1,4 @@
-# Two commands: `make run` and `make test`. Both set up .venv first where it is missing.
+# The two main commands are `make run` and `make test`. Both first set up .venv if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -8,15 +8,15 @@ ARGS ?=
 .PHONY: help install run sweep study results figures test test-all check lint types format \
 	tensorboard clean
 
-help: ## this list
+help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-	"this needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	"this needs Python 3.11 or later, but $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-# What is installed, as stamp files: the package alone to run, with the tools to develop.
+# Stamp files record what is installed: the package alone, or also the development tools.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	@touch $@
@@ -25,47 +25,47 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/installed
 
-install: $(VENV)/installed-dev ## the package and the development tools into .venv
+install: $(VENV)/installed-dev ## install the package and the development tools into .venv
 
-run: $(VENV)/installed ## the main job: the basic module with the hand-written backward on the digits
+run: $(VENV)/installed ## train the basic module with the hand-written backward pass on the digits
 	$(BIN)/python -m context_agg.train model=basic backprop=manual $(ARGS)
 
-sweep: $(VENV)/installed ## auto, manual, broken x two initialisations x three seeds, and a table; DATA=mnist MODEL=large
+sweep: $(VENV)/installed ## compare auto, manual and broken, two initialisations, three seeds; DATA=mnist MODEL=large
 	$(BIN)/python -m context_agg.train -m backprop=auto,manual,broken model.init=identity,normal \
 	seed=0,1,2 hydra/launcher=joblib $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(ARGS)
 
-study: $(VENV)/installed ## repeat a study: make study NAME=post; without a name, a list with the time each took
+study: $(VENV)/installed ## repeat a study, such as NAME=post; without a name, list all studies with their times
 	$(BIN)/python -m studies $(NAME)
 
-results: $(VENV)/installed ## all studies: what docs/results lacks is run and recorded, the documents made anew
+results: $(VENV)/installed ## run and record what docs/results lacks, then remake all figures and tables
 	$(BIN)/python -m studies all
 
-figures: $(VENV)/installed ## every figure and table of README and docs, from the recorded numbers
+figures: $(VENV)/installed ## make every figure and table of README and docs from the recorded numbers
 	$(BIN)/python -m studies all --draw
 
 # Every test has one thread, so they run side by side, a process per core.
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 
-test: $(VENV)/installed-dev ## the test suite, without what is slow
+test: $(VENV)/installed-dev ## run the tests, except the slow ones
 	$(PYTEST) -m 'not slow and not notebook' $(ARGS)
 
-test-all: test ## the test suite, and then what is slow and the tour
+test-all: test ## run the tests, then the slow ones and the tour
 	$(PYTEST) -m 'slow or notebook' $(ARGS)
 
-check: lint types test-all ## all that CI asks for
+check: lint types test-all ## run everything that CI requires
 
-lint: $(VENV)/installed-dev ## ruff: style, imports, docstrings
+lint: $(VENV)/installed-dev ## check style, imports and docstrings with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/installed-dev ## mypy --strict
+types: $(VENV)/installed-dev ## check types with mypy --strict
 	$(BIN)/mypy
 
-format: $(VENV)/installed-dev ## rewrite the code in ruff's format
+format: $(VENV)/installed-dev ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-tensorboard: $(VENV)/installed ## the curves of all runs, in the browser
+tensorboard: $(VENV)/installed ## show the curves of all runs in the browser
 	$(BIN)/tensorboard --logdir outputs $(ARGS)
 
 clean: ## remove .venv and caches; outputs/ is kept

@@ -14,7 +14,7 @@ __all__ = ["ContextModule", "DilatedConv2d", "identity_init_", "receptive_field"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch only when a name is asked for: a command that needs none starts at once."""
+    """Imports torch only when a name is used, so that a command without torch starts at once."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from context_agg.networks import context

@@ -1,8 +1,8 @@
 """Check a backward pass: `python -m context_agg.check backprop=NAME`.
 
-Puts every tensor of every layer beside float64 autograd, then the operator beside finite
-differences; exit code 0 only if all is right. With op=package.module:function an operator of your
-own; backprop=all prints what catches which mistake.
+Compares every tensor of every layer with float64 autograd, then the operator with finite
+differences; the exit code is 0 only if all is right. op=package.module:function checks an operator
+of your own; backprop=all prints which check catches which mistake.
 """
 
 import importlib
@@ -30,10 +30,10 @@ from context_agg.ops import ConvOp, get_conv_op
 
 
 def check(cfg: DictConfig) -> bool:
-    """Measures a backward pass and prints all of it; returns whether it is right.
+    """Measures a backward pass, prints the report, and returns whether the pass is right.
 
     Raises:
-        UserError: for a value that names nothing to check.
+        UserError: for a value that is not valid.
     """
     from context_agg.runs.build import accelerator, build  # Lightning takes seconds
     from context_agg.runs.start_from import start_from
@@ -49,7 +49,7 @@ def check(cfg: DictConfig) -> bool:
     learner.to(device, torch.float64)
     x, target = (part.to(device) for part in data.train.batch(slice(cfg.images), torch.float64))
     report = measure_backward(op, learner.network, learner.loss, x, target)
-    print(f"backprop={name} beside float64 autograd on {len(x)} images, {device}")
+    print(f"backprop={name} against float64 autograd on {len(x)} images, {device}")
     print(*lines(report), sep="\n")
     found = "; ".join(f"{what} at {', '.join(where)}" for what, where in report.wrong.items())
     verdict = f"WRONG: {found}" if report.wrong else "right"
@@ -58,10 +58,10 @@ def check(cfg: DictConfig) -> bool:
 
 
 def user_op(path: str) -> ConvOp:
-    """The operator at package.module:function.
+    """Imports the operator at package.module:function.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such operator.
     """
     module, _, name = path.partition(":")
     try:
@@ -69,17 +69,17 @@ def user_op(path: str) -> ConvOp:
         inspect.signature(op).bind("x", "weight", "bias", "dilation", "relu")
     except Exception as error:  # whatever importing a user's module raises
         raise ValueError(
-            f"op={path}: {error}; write package.module:function, importable from here, of a "
-            "function (x, weight, bias, dilation, relu=False)"
+            f"op={path}: {error}; write package.module:function for an importable function "
+            "(x, weight, bias, dilation, relu=False)"
         ) from error
     return op
 
 
 def lines(report: BackwardReport) -> Iterator[str]:
-    """The report as three tables."""
-    yield "\nEvery layer by itself, on its own input and gradient, with a random kernel:\n"
+    """Formats the report as three tables."""
+    yield "\nEach layer by itself, on its own input and gradient, with a random kernel:\n"
     yield from layer_lines(report.layers)
-    yield "\nIn training, where a layer also suffers from the layers after it:\n"
+    yield "\nIn training, where errors of later layers reach the earlier ones:\n"
     if isinstance(report.parameters, Raised):
         yield f"raised {report.parameters.error}"
     else:
@@ -99,7 +99,7 @@ def lines(report: BackwardReport) -> Iterator[str]:
 
 
 def layer_lines(checks: Sequence[TensorCheck | Raised]) -> Iterator[str]:
-    """A line for every tensor of every layer."""
+    """Formats a line for every tensor of every layer."""
     width = max(len(check.layer) for check in checks)
     yield (
         f"{'layer':<{width}}  dilation  tensor       exact  largest difference    cosine    norm  "
@@ -120,10 +120,10 @@ def layer_lines(checks: Sequence[TensorCheck | Raised]) -> Iterator[str]:
 
 
 def print_catch_table(cfg: DictConfig) -> None:
-    """What catches which mistake, as a table in Markdown, a row as soon as it is known.
+    """Prints which check catches which mistake, a Markdown table, each row when it is known.
 
     Raises:
-        UserError: for a value that the table cannot take.
+        UserError: for a value that the table does not support.
     """
     from context_agg.runs.catch import CHECKS, catch_rows  # Lightning takes seconds
 
@@ -137,9 +137,9 @@ def print_catch_table(cfg: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="check")
 def run(cfg: DictConfig) -> None:
-    """Checks, and exits with 1 if something is wrong."""
+    """Runs the check; exits with 1 if something is wrong."""
     quiet()
-    torch.set_num_threads(1)  # the tensors are small: threads would wait for each other
+    torch.set_num_threads(1)  # the tensors are so small that threads only wait
     if cfg.backprop == "all" and cfg.op is None:
         print_catch_table(cfg)
     elif not check(cfg):
@@ -147,9 +147,9 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     if {"-m", "--multirun"} & set(sys.argv[1:]):
-        sys.exit("one check at a time: backprop=NAME, or backprop=all for the table of all rules")
+        sys.exit("check takes one rule at a time: backprop=NAME, or backprop=all for a table")
     check_command_line(sys.argv[1:], "check")
     run()
 

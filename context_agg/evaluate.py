@@ -1,7 +1,7 @@
 """Test a trained run again: `python -m context_agg.evaluate DIR`.
 
 Rebuilds data and network from the run's configuration, loads its best checkpoint, and prints the
-test numbers beside those that the run has recorded.
+test scores beside those that the run has recorded.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from context_agg.runs.directory import METRICS, read_json
 
 
 def evaluate(run_dir: Path) -> dict[str, float]:
-    """The test numbers of a run's best checkpoint.
+    """The test scores of a run's best checkpoint.
 
     Raises:
-        UserError: if the directory holds no trained run, or its data are not to be found.
+        UserError: if the directory holds no trained run, or its data cannot be found.
     """
     from context_agg.runs.load import load_weights, read_settings, read_weights  # torch
 
@@ -33,7 +33,7 @@ def evaluate(run_dir: Path) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("evaluate", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     run_dir = parser.parse_args(arguments).run_dir
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quiet()
         scores = evaluate(run_dir)
     for name, value in scores.items():
-        note = "the run has recorded none"
+        note = "not recorded by the run"
         if name in recorded:
             difference = value - recorded[name]
             note = f"recorded {recorded[name]:.6f}, difference {difference:.1g}"

@@ -1,7 +1,7 @@
-"""Keep what a run has trained: `python -m context_agg.export DIR OUT`.
+"""Export a trained run: `python -m context_agg.export DIR OUT`.
 
-Writes the weights of the best checkpoint as safetensors, the configuration, the kind of data and
-the scores to the new directory OUT. `evaluate` and `predict` take it like the run's own.
+Writes the weights of the best checkpoint as safetensors, the configuration, the description of the
+data and the scores to the new directory OUT, which `evaluate` and `predict` accept as a run.
 """
 
 import shutil
@@ -21,14 +21,14 @@ def export(run_dir: Path, out: Path) -> None:
 
     Raises:
         FileNotFoundError: if the run has not finished.
-        FileExistsError: if `out` is there already.
-        ValueError: as `read_settings`.
+        FileExistsError: if `out` exists.
+        ValueError: as in `read_settings` and `read_weights`.
     """
     if out.exists():
-        raise FileExistsError(f"{out} is there already; delete it or name another")
+        raise FileExistsError(f"{out} already exists; delete it or name another directory")
     read_settings(run_dir)
     if not (run_dir / METRICS).is_file():
-        raise FileNotFoundError(f"{run_dir} has not finished: no {METRICS} in it")
+        raise FileNotFoundError(f"the run in {run_dir} has not finished: it has no {METRICS}")
     weights = read_weights(run_dir)
     (out / SETTINGS).parent.mkdir(parents=True)
     for name in (SETTINGS, DATA_SPEC, METRICS):
@@ -37,10 +37,10 @@ def export(run_dir: Path, out: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("export", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a finished run")
-    parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
+    parser.add_argument("out", metavar="OUT", type=Path, help="directory to create")
     given = parser.parse_args(arguments)
     with exit_on_mistake():
         export(given.run_dir, given.out)

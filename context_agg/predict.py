@@ -3,8 +3,8 @@
 DIR is the directory of a run, or an exported one such as models/basic_mnist. The images may have
 any size, be grey or coloured, light on dark or dark on light; what was done to each is printed.
 
-A run on dense data classifies every pixel: for each IMAGE it writes NAME_labels.png, whose values
-are the classes, with a palette, and NAME_overlay.png into a folder (--out, else predictions).
+If the run was trained on dense data, every pixel is classified: for each IMAGE, NAME_labels.png,
+whose values are the classes, and NAME_overlay.png are written to --out (default: predictions).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,15 +20,15 @@ from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
 from context_agg.runs.load import load_network
 
-SHOWN = 3  # classes, the most probable first
+SHOWN = 3  # number of classes to print, the most probable first
 
 
 def predict(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, dict[str, float]]]:
-    """For every file what was done to it, and the probability of each class.
+    """For every file, describes what was done to it and gives the probability of each class.
 
     Raises:
         FileNotFoundError: if there is no such run.
-        ValueError: if files are not there, no images, or blank; it names them all.
+        ValueError: if files are missing, are not images, or are blank; it names them all.
     """
     return classify(*load_network(run_dir), files)
 
@@ -36,9 +36,9 @@ def predict(run_dir: Path, files: Sequence[Path]) -> list[tuple[str, dict[str, f
 def classify(
     network: nn.Module, spec: DataSpec, files: Sequence[Path]
 ) -> list[tuple[str, dict[str, float]]]:
-    """`predict` with a network that is loaded already."""
+    """`predict` for a network that is already loaded."""
     if spec.dense or spec.in_channels != 1:
-        raise ValueError(f"the run was trained on {spec.name}; this classifies grey images")
+        raise ValueError(f"the run was trained on {spec.name}, not to classify grey images")
     images = _read_all(files, lambda file: read_image(file, spec))
     probabilities = _logits(network, torch.stack([image for image, _ in images])).softmax(1)
     return [
@@ -50,7 +50,7 @@ def classify(
 def label_pixels(
     network: nn.Module, spec: DataSpec, files: Sequence[Path]
 ) -> list[tuple[str, Tensor, Tensor]]:
-    """For every file what was done to it, the image (C, H, W), uint8, and its labels (H, W)."""
+    """For every file, what was done to it, the uint8 image (C, H, W) and its labels (H, W)."""
     if spec.in_channels not in (1, 3):
         raise ValueError(f"the run takes {spec.in_channels} channels; image files have 1 or 3")
     return [
@@ -60,7 +60,7 @@ def label_pixels(
 
 
 def class_lines(network: nn.Module, spec: DataSpec, files: Sequence[Path]) -> Iterator[str]:
-    """The most probable classes of every file."""
+    """Formats the most probable classes of every file."""
     predictions = classify(network, spec, files)
     for file, (description, probabilities) in zip(files, predictions, strict=True):
         yield f"{file}: {description}"
@@ -71,11 +71,11 @@ def class_lines(network: nn.Module, spec: DataSpec, files: Sequence[Path]) -> It
 def label_lines(
     network: nn.Module, spec: DataSpec, files: Sequence[Path], out: Path
 ) -> Iterator[str]:
-    """Writes labels and overlays into a folder; says what was found and written."""
+    """Writes labels and overlays to a folder; yields what was found and written."""
     from context_agg.data.label_files import write_labels  # torchvision and matplotlib: seconds
 
     if len({file.stem for file in files}) < len(files):
-        raise ValueError("two of the images have the same name; their labels would be one file")
+        raise ValueError("two images have the same name, so their labels would be the same file")
     predictions = label_pixels(network, spec, files)
     out.mkdir(parents=True, exist_ok=True)
     for file, (description, image, labels) in zip(files, predictions, strict=True):
@@ -108,12 +108,12 @@ def _logits(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("predict", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     parser.add_argument("files", metavar="IMAGE", type=Path, nargs="+", help="image file")
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="of a dense run: where the labels are written"
+        "--out", metavar="FOLDER", type=Path, help="where to write labels of pixels, for dense data"
     )
     given = parser.parse_args(arguments)
     with exit_on_mistake():
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if spec.dense:
             lines = label_lines(network, spec, given.files, given.out or Path("predictions"))
         elif given.out is not None:
-            raise ValueError(f"--out={given.out}: {given.run_dir} gives no labels of pixels")
+            raise ValueError(f"--out={given.out}: {given.run_dir} does not label pixels")
         else:
             lines = class_lines(network, spec, given.files)
         for line in lines:

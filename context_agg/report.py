@@ -1,7 +1,7 @@
 """Compare runs: `python -m context_agg.report DIR` reads any folder of runs.
 
 Writes report.md, report.csv (mean and spread over seeds of every variant), runs.csv (a row per
-run), curves.csv (a row per run and epoch) and report.png (held-out cost and accuracy by epoch) into
+run), curves.csv (a row per run and epoch) and report.png (held-out cost and accuracy by epoch) to
 DIR, and prints the table.
 """
 
@@ -13,11 +13,11 @@ from context_agg.cli.parser import command_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = command_parser("report", __doc__)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="holds runs, at any depth")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder with runs, at any depth")
     folder = parser.parse_args(arguments).folder
-    from context_agg.runs.table import FILES, write_report  # matplotlib: not for --help
+    from context_agg.runs.table import FILES, write_report  # matplotlib, not needed for --help
 
     with exit_on_mistake():
         print(write_report(folder), end="")

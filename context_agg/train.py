@@ -17,7 +17,7 @@ from context_agg.cli.quiet import quiet
 def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
-    Where this very run has finished before, returns its scores; one that was cut off starts anew.
+    If the same run has finished before, returns its scores; an interrupted run starts over.
 
     Args:
         cfg: the whole configuration.
@@ -25,9 +25,9 @@ def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, 
         model: what to call the model when printing what will be trained.
 
     Raises:
-        UserError: for a value that names no run; nothing has been written then.
+        UserError: for a value that is not valid; nothing has been written by then.
     """
-    # not at the top: a mistake on the command line is answered before Lightning is imported
+    # imported here, so that a mistake on the command line is reported before Lightning loads
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from context_agg.runs import build, curves, directory, load, summary
@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     check_command_line(sys.argv[1:])
     run()
 

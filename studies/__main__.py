@@ -45,7 +45,7 @@ def write_tables() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m studies",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""Settings of the whole suite."""
+"""Settings for the whole suite."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-# The tensors of the tests are tiny: threads would only wait for each other, on a busy machine long.
+# The tensors in the tests are tiny: threads would only wait for each other.
 torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    """No test's weights depend on which tests have run before it."""
+    """Makes the weights in a test independent of the tests before it."""
     torch.manual_seed(0)
 
 

@@ -8,7 +8,7 @@ TRAIN, TEST = 5_200, 60
 
 
 def write_mnist(root: Path, name: str = "MNIST") -> Path:
-    """Random images with the label in their first pixel; returns the folder of the files."""
+    """Writes random images with the label in the first pixel; returns the folder of the files."""
     folder = root / name / "raw"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)

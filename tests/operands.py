@@ -1,4 +1,4 @@
-"""Operands of a convolution and the names of the exact ways to convolve, for several tests."""
+"""Operands of a convolution, and the names of the exact ways to convolve."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def operands(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> tuple[Any, ...]:
-    """x (n, c, h, w), weight (k, c, side, side) and bias (k,), drawn from N(0, 1)."""
+    """Draws x (n, c, h, w), weight (k, c, side, side) and bias (k,) from N(0, 1)."""
     generator = torch.Generator().manual_seed(seed)
     shapes = [(n, c, h, w), (k, c, side, side), (k,)]
     x, weight, b = (

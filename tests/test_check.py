@@ -1,4 +1,4 @@
-"""python -m context_agg.check."""
+"""The command `python -m context_agg.check`."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ SMALL = ("model.channels=2", "model.init=normal", "images=4")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    """The command in this process; what it exits with."""
+    """Runs the command in this process; returns its exit code."""
     monkeypatch.setattr(sys, "argv", ["check", *SMALL, *arguments])
     try:
         main()
@@ -137,7 +137,7 @@ def test_an_operator_of_ones_own(
 
 @pytest.mark.usefixtures("_own")
 def test_identity_initialisation_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A grad_x that is wrong from dilation 4 on, in off-centre taps, with the default model."""
+    """A grad_x that is wrong in off-centre taps for dilations of 4 and more; default model."""
     assert not check(compose_config("op=own_operator:up_to_2", "images=4", command="check"))
     out = capsys.readouterr().out
     assert "WRONG: grad_x at dilation 4, dilation 8, dilation 16" in out
@@ -185,16 +185,16 @@ def test_a_model_without_convolutions_is_refused() -> None:
 
 
 def test_several_checks_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "one check at a time" in str(run(monkeypatch, "-m", "backprop=auto,manual"))
+    assert "one rule at a time" in str(run(monkeypatch, "-m", "backprop=auto,manual"))
     assert "did you mean 'op'" in str(run(monkeypatch, "opp=a:b"))
 
 
 def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cells by gradcheck and by cosine; what trains is replaced by numbers of each verdict."""
+    """Runs the gradcheck and cosine cells; for the training cells, made-up numbers of each kind."""
     accuracies = {
         "auto": (0.8, 0.9, 0.85),
-        "broken": (0.7, 0.79, 0.6),  # all below
-        "unrotated": (0.7, 0.81, 0.6),  # one is not
+        "broken": (0.7, 0.79, 0.6),  # all seeds are below
+        "unrotated": (0.7, 0.81, 0.6),  # one seed is not
     }
     monkeypatch.setattr(
         "context_agg.runs.catch.overfit_steps",
@@ -263,7 +263,7 @@ def test_the_table_needs_initialisations(
     monkeypatch.setattr(sys, "argv", ["check", "backprop=all", "model=post"])
     with pytest.raises(SystemExit):
         main()
-    assert "take model=basic" in capsys.readouterr().err
+    assert "use model=basic" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Every file of conf/ composes, builds and fits the others."""
+"""Every file of conf/ composes, builds and works with the others."""
 
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,14 @@ def test_every_trainer_builds(trainer: str) -> None:
     assert isinstance(built, L.Trainer)
 
 
-STAGES = {"scenes_context", "scenes_joint"}  # begin with a run: tests/runs/test_dense.py
+STAGES = {"scenes_context", "scenes_joint"}  # need an earlier run: see tests/runs/test_dense.py
 
 
 @pytest.mark.parametrize(
     "name", [*sorted(set(EXPERIMENTS) - STAGES), *(f"callbacks={name}" for name in CALLBACKS)]
 )
 def test_every_experiment_and_set_of_callbacks_takes_a_step(name: str, tmp_path: Path) -> None:
-    """And is tested, and leaves the files of a run; with the callbacks it takes on digits."""
+    """Each run is also tested and leaves its files; the callbacks run on the digits."""
     write_mnist(tmp_path, "MNIST")
     overrides = [name] if "=" in name else [f"experiment={name}", f"data.root={tmp_path}"]
     scores = train(compose_config(*overrides, "debug=step"), tmp_path / "run")
@@ -93,7 +93,7 @@ def test_models_are_those_of_the_paper(model: str, dilations: list[int], weights
     assert isinstance(context, ContextModule)
     assert [conv.dilation[0] for conv in context.convolutions[:-1]] == dilations
     count = sum(conv.weight.numel() for conv in context.convolutions)
-    assert count == weights * context.channels**2  # in units of C^2, as paper.md counts them
+    assert count == weights * context.channels**2  # in units of C^2, as in Table 1 of the paper
     assert context.receptive_field == receptive_field(dilations)
 
 
@@ -114,7 +114,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 def test_only_root_scalars_are_interpolated() -> None:
-    """So that any part of a configuration can be composed and read by itself."""
+    """Any part of a configuration can then be composed and read by itself."""
     cfg = compose_config()
     roots = {name for name, value in cfg.items() if not isinstance(value, DictConfig)}
     whole: Any = OmegaConf.to_container(cfg)

@@ -1,4 +1,4 @@
-"""What an import and a command cost: only the libraries that are needed."""
+"""An import or a command loads only the libraries that it needs."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def loaded(code: str, *arguments: str) -> set[str]:
-    """The libraries that a piece of Python has imported when it ends."""
+    """The libraries that a piece of Python code has imported by its end."""
     program = f"try:\n    {code}\nfinally:\n    import sys; print('LOADED', *sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Rooms: a file imports from its own folder, or from one further left."""
+"""The import rule: a file imports from its own folder, or from one further left."""
 
 import ast
 from pathlib import Path
@@ -21,9 +21,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(file: Path) -> set[str]:
-    """The modules of the package that a file imports, wherever in it, without the package's name.
+    """The package's modules that a file imports, at any place, without the package's name.
 
-    A name that is imported from a folder counts as the module of that name, if there is one.
+    A name that is imported from a folder counts as the module of that name, if it exists.
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -67,7 +67,7 @@ def test_no_arrow_runs_back(file: Path) -> None:
 
 
 def test_rooms_side_by_side_have_no_circles() -> None:
-    """Of folders, which is more than Python asks for."""
+    """There is none between folders either, which is more than Python requires."""
     arrows = {
         (room(file), module.partition(".")[0])
         for file in FILES
@@ -76,7 +76,7 @@ def test_rooms_side_by_side_have_no_circles() -> None:
     }
     for rooms in ROOMS:
         inside = {(a, b) for a, b in arrows if a != b and {a, b} <= rooms}
-        while inside:  # take away what nothing points at; a circle never goes
+        while inside:  # remove what nothing points at; a circle remains
             ends = {b for _, b in inside}
             kept = {(a, b) for a, b in inside if a in ends}
             assert kept != inside, f"a circle: {sorted(inside)}"

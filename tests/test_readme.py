@@ -1,4 +1,4 @@
-"""What README and the documents tell to type works: every command, shortened, and all Python."""
+"""All commands, shortened, and all Python code in README and the documents work."""
 
 import importlib
 import re
@@ -34,7 +34,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands(program: str) -> list[str]:
-    """What README and docs tell to type, without comments and without repetitions."""
+    """The commands in README and docs, without comments and repetitions."""
     lines = (line for doc in DOCUMENTS for block in blocks(doc, "") for line in block.splitlines())
     typed = (line.partition("#")[0].strip() for line in lines)
     return list(dict.fromkeys(line for line in typed if line.startswith(program)))
@@ -42,7 +42,7 @@ def commands(program: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the names that README uses mean something."""
+    """A folder that contains the files named in README."""
     folder = tmp_path_factory.mktemp("readme")
     write_mnist(folder / "DIR")
     for name in ("three.png", "photo.jpg"):
@@ -76,7 +76,7 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
 
 
 def shortened(command: str) -> str:
-    """A training of a batch instead of epochs; a sweep of one seed in this process."""
+    """Shortens a training to one batch, and a sweep to one seed in this process."""
     if "context_agg.train" not in command or "--help" in command or "debug=" in command:
         return command
     command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")

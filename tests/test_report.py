@@ -1,4 +1,4 @@
-"""The table and figure over a folder of runs."""
+"""The table and the figure for a folder of runs."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def write_runs(folder: Path) -> None:
             scores = {"test/loss": 1 - accuracy, "test/accuracy": accuracy}
             scores |= {"final/accuracy": accuracy / 2, "seconds": 10.0 + seed, "epochs": 4}
             (run_dir / "metrics.json").write_text(json.dumps(scores))
-    (folder / "backprop-auto" / "seed-9").mkdir()  # cut off: no metrics.json
+    (folder / "backprop-auto" / "seed-9").mkdir()  # interrupted: no metrics.json
 
 
 def test_runs_are_grouped_by_what_varies_without_the_seed(tmp_path: Path) -> None:

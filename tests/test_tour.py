@@ -1,4 +1,4 @@
-"""The tour runs from the first cell to the last and says what its text says."""
+"""The tour runs from the first cell to the last, and its output agrees with its text."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A run from the configuration to its directory, on tiny data."""
+"""A run, from the configuration to its directory, on tiny data."""
 
 import json
 import subprocess
@@ -94,7 +94,7 @@ def test_auto_equals_manual_and_broken_differs_over_50_steps_in_float64(tmp_path
         if name.endswith("weight")
     ]
     assert max(differences) > 1e-2
-    assert losses["auto"][-1] < 0.9 * losses["auto"][0]  # it did learn something
+    assert losses["auto"][-1] < 0.9 * losses["auto"][0]  # it has learnt something
     assert not torch.allclose(losses["broken"], losses["auto"], rtol=1e-2)
 
 
@@ -112,7 +112,7 @@ def test_baselines_run_too(model: str, tmp_path: Path, capsys: pytest.CaptureFix
     overrides = [override for override in TINY if not override.startswith("model.")]
     cfg = compose_config(f"model={model}", *overrides, "trainer.max_epochs=1")
     assert 0 <= train(cfg, tmp_path)["test/accuracy"] <= 1
-    assert ("there is no dilated convolution" in capsys.readouterr().out) == (model == "linear")
+    assert ("(no dilated convolution)" in capsys.readouterr().out) == (model == "linear")
 
 
 def test_held_out_test_watches_the_test_images(tmp_path: Path) -> None:

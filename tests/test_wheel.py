@@ -1,4 +1,4 @@
-"""The wheel holds what the commands need: they run from it, with the source out of sight."""
+"""The wheel contains what the commands need: they run from it, without access to the source."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ model:
 
 
 def build(source: Path, folder: Path) -> Path:
-    """The wheel that pip makes of a source folder or archive, without a network."""
+    """The wheel that pip builds from a source folder or archive, without a network."""
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir"]
     subprocess.run([*PIP, "wheel", "--quiet", *options, folder, source], check=True)
     (wheel,) = folder.glob("*.whl")
@@ -48,7 +48,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """The working folder of a user who has no clone."""
+    """The working folder of a user without a clone."""
     folder = tmp_path / "empty"
     folder.mkdir()
     return folder
@@ -57,8 +57,8 @@ def empty(tmp_path: Path) -> Path:
 def python(installed: Path, folder: Path, *arguments: str | Path) -> str:
     """What Python prints in that folder, with the package from the wheel.
 
-    With -S no .pth file is read, so that an editable installation is not found; with -P the
-    working folder is not searched.
+    With -S no .pth file is read, so an editable installation is not found; with -P the working
+    folder is not searched.
     """
     paths = sysconfig.get_paths()
     search = os.pathsep.join([str(installed), paths["purelib"], paths["platlib"]])

@@ -1,4 +1,4 @@
-"""A run on a few small batches, and what it has written."""
+"""A run on a few small batches, and the scalars and files that it writes."""
 
 from pathlib import Path
 

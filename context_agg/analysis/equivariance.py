@@ -1,4 +1,4 @@
-"""Does the output move with the image? With dilation always, with pooling only by its stride."""
+"""Does the output move with the image? With dilation, yes; with pooling, only by its stride."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Network = Callable[[Tensor], Tensor]
 
 
 def circular(module: ContextModule) -> Network:
-    """The module on a torus, where maps continue from one border at the opposite one.
+    """The module on a torus: maps wrap around at the borders.
 
     Padding the input once, for the whole receptive field, and cropping in every layer is the same
     as padding every layer, because the layers preserve the period.

@@ -33,7 +33,7 @@ def names(value: object) -> bool:
 
 
 def share(value: object) -> bool:
-    """Whether it is a part of an epoch: a fraction up to 1.0, or a whole number of batches."""
+    """Whether it is a share of an epoch: a fraction up to 1.0, or a whole number of batches."""
     return whole(1)(value) or (isinstance(value, float) and 0 < value <= 1)
 
 

@@ -28,7 +28,7 @@ class ConvOp(Protocol):
 def conv_auto(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
 ) -> Tensor:
-    """PyTorch's convolution with PyTorch's backward: the yardstick."""
+    """PyTorch's convolution with PyTorch's backward, the standard of comparison."""
     return forward(*prepare(x, weight, bias, dilation), dilation, relu)
 
 

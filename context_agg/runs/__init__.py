@@ -1,1 +1,1 @@
-"""A run: built, trained, in its directory, read again, compared with others."""
+"""Runs: building one, its directory, reading it again, and comparing several."""

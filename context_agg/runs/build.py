@@ -1,4 +1,4 @@
-"""Data, learner and trainer of a configuration."""
+"""Builds the data, the learner and the trainer of a configuration."""
 
 import copy
 import sys
@@ -17,13 +17,13 @@ from context_agg.training.learner import Learner
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
-    """Data and learner of one configuration; the initial weights are a function of `cfg.seed`.
+    """Builds the data and the learner; the initial weights depend on `cfg.seed`.
 
     Raises:
-        ValueError, InstantiationException: for a value that names nothing to train.
+        ValueError, InstantiationException: for a value that is not valid.
     """
     check_values(cfg)
-    cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in what it is given
+    cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in place
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ImageData = instantiate(cfg.data)
     network = instantiate(cfg.model, **data.spec.shapes)
@@ -37,21 +37,21 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
-    """The watchers of a run; the best checkpoint is chosen by what the data have."""
+    """The callbacks of a run; what makes a checkpoint the best depends on the data."""
     return list(instantiate(cfg.callbacks, best_checkpoint={"dense": spec.dense}).values())
 
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
-    """The trainer; options are those of Lightning's that the configuration does not hold."""
+    """Builds the trainer; `options` are Lightning's options that the configuration lacks."""
     options |= {"accelerator": accelerator(cfg), "enable_progress_bar": sys.stdout.isatty()}
     trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
     return trainer
 
 
 def accelerator(cfg: DictConfig) -> str:
-    """Where to compute: "cuda" or "cpu".
+    """The device to compute on: "cuda" or "cpu".
 
-    "auto" is never MPS, whose convolutions have had wrong gradients.
+    "auto" never selects MPS, whose convolutions have had wrong gradients.
     """
     chosen: str = cfg.trainer.accelerator
     if chosen == "auto":
@@ -64,4 +64,4 @@ def _part(network: nn.Module, name: str) -> nn.Module:
         return network.get_submodule(name)
     except AttributeError:
         parts = ", ".join(part for part, _ in network.named_modules() if part)
-        raise ValueError(f"frozen={name}: the network has no such part, but {parts}") from None
+        raise ValueError(f"frozen={name}: the network has no such part; it has {parts}") from None

@@ -19,28 +19,28 @@ CHECKS = (
     "overfit one batch",
     "accuracy after one epoch",
 )
-ALIGNED = 0.99  # below this cosine, of any parameter, the check has caught something
+ALIGNED = 0.99  # a lower cosine of any parameter counts as caught
 OVERFIT_LOSS, OVERFIT_STEPS = 0.01, 200
 SEEDS = (0, 1, 2)
 
 Row = dict[str, str]
-"""A cell for "rule" and for each of `CHECKS`; cells that have caught something are bold."""
+"""A cell for "rule" and one for each of `CHECKS`; a check that catches the rule is bold."""
 
 
 def catch_rows(cfg: DictConfig) -> Iterator[Row]:
-    """A row per name in `CONV_OPS`; the first, autograd, is what the others are held against.
+    """Makes a row per name in `CONV_OPS`; the others are compared with the first, autograd.
 
-    A parameter's cosine with the true gradient, on one batch at the start, has caught something if
-    the lowest of all parameters is below 0.99; overfitting, if the loss of one batch is not down
-    to 0.01 in 200 steps; the accuracy, if all of three seeds are below all of autograd's.
+    The cosine check, on one batch at the start, catches a rule if the lowest cosine of all
+    parameters is below 0.99; overfitting, if the loss of one batch is not down to 0.01 in 200
+    steps; the accuracy, if all three seeds are below all of autograd's.
 
     Raises:
-        ValueError: for a configuration that the table cannot take, before the first row.
+        ValueError: for a configuration that the table does not support, before the first row.
     """
     if "init" not in cfg.model:
-        raise ValueError("backprop=all compares initialisations; take model=basic or large")
+        raise ValueError("backprop=all compares initialisations; use model=basic or large")
     if cfg.start_from is not None:
-        raise ValueError(f"start_from={cfg.start_from}: backprop=all begins anew; leave it out")
+        raise ValueError(f"backprop=all trains from scratch; leave out start_from={cfg.start_from}")
     build(_with(cfg, "backprop=auto"))
     return _rows(cfg)
 
@@ -80,7 +80,7 @@ def _with(cfg: DictConfig, *overrides: str) -> DictConfig:
 
 
 def lowest_cosine(cfg: DictConfig) -> float:
-    """Of all parameters that have a true gradient, on a batch at the start, in float64."""
+    """The lowest cosine of all parameters with a true gradient, on a first batch, in float64."""
     data, learner = build(cfg)
     learner.double()
     x, target = data.train.batch(slice(cfg.images), torch.float64)
@@ -103,7 +103,7 @@ def overfit_steps(cfg: DictConfig) -> int | None:
 
 
 def accuracy_after_one_epoch(cfg: DictConfig) -> float:
-    """On the held-out images."""
+    """The accuracy on the held-out images after one epoch of training."""
     cfg = _with(cfg, "trainer.max_epochs=1")
     data, learner = build(cfg)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)

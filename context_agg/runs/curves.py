@@ -1,4 +1,4 @@
-"""The curves of a run: loss and accuracy by epoch, from its event files."""
+"""Reads and draws the curves of a run, loss and accuracy by epoch, from its event files."""
 
 from pathlib import Path
 from textwrap import fill
@@ -9,14 +9,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from context_agg.analysis.colours import COLORS, LINES
 
 SCALARS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-IOU = "val/iou"  # of dense data too
+IOU = "val/iou"  # for dense data only
 
 
 def read_curves(run_dir: Path) -> dict[str, list[float]]:
-    """The scalars that a run logs once an epoch, in the order of the epochs; IoU if it is there.
+    """The scalars that a run logs once per epoch, in order; with IoU if the run has it.
 
     Raises:
-        FileNotFoundError: if the directory holds no such scalars.
+        FileNotFoundError: if the directory does not have these scalars.
     """
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     events.Reload()
@@ -29,9 +29,9 @@ def read_curves(run_dir: Path) -> dict[str, list[float]]:
 
 
 def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
-    """Four panels, as in the 2018 post: cost and accuracy, of training and of held-out images.
+    """Draws four panels, as in the 2018 post: cost and accuracy on training and held-out images.
 
-    Of dense data the mean IoU stands beside the held-out accuracy.
+    For dense data the mean IoU is drawn in the panel of the held-out accuracy too.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
@@ -56,12 +56,12 @@ def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
 
 
 def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
-    """Held-out cost and accuracy by epoch: per variant the mean over its runs, and their range.
+    """Draws held-out cost and accuracy by epoch: the mean and the range of each variant's runs.
 
-    Mean IoU stands in for the accuracy if all the runs have it.
+    The mean IoU replaces the accuracy if all runs have it.
 
-    Runs of different length are drawn up to the shortest of their variant. The variants are told
-    apart by colour, in the palette of Okabe and Ito, and by the style of the line.
+    Each variant is drawn up to the length of its shortest run. Variants differ in colour, from the
+    palette of Okabe and Ito, and in line style.
     """
     figure = Figure(figsize=(8, 4 + 0.2 * len(variants)), layout="constrained")
     panels = figure.subplots(1, 2)
@@ -89,5 +89,5 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
 
 
 def save_curves(run_dir: Path, held_out: str) -> None:
-    """Draws a run's curves from its event files into curves.png beside them."""
+    """Draws a run's curves from its event files and saves them as curves.png beside them."""
     plot_curves(read_curves(run_dir), held_out).savefig(run_dir / "curves.png", dpi=100)

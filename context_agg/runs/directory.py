@@ -1,4 +1,4 @@
-"""A run's directory: what stands in it, when it begins, and when it is complete."""
+"""A run's directory: which files it has, how a run starts, and when it is complete."""
 
 import json
 import os
@@ -17,17 +17,17 @@ SETTINGS = ".hydra/config.yaml"
 DATA_SPEC = "data.json"
 METRICS = "metrics.json"
 BEST = "checkpoints/best.ckpt"
-LOG = "train.log"  # what a run prints when several run side by side
+LOG = "train.log"  # the printed lines of a run in a sweep
 
 FORMAT = 2
-"""Of what a run's directory holds; the next number when an earlier one can no longer be read."""
+"""Version of a run's directory; increase it when earlier runs can no longer be read."""
 
 
 def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
-    """The scores of the run that has finished there, or None if there is none.
+    """The scores of the finished run in this directory, or None if there is none.
 
     Raises:
-        FileExistsError: if it was a run with other settings.
+        FileExistsError: if that run had other settings.
     """
     if not (run_dir / METRICS).is_file():
         return None
@@ -45,14 +45,14 @@ def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
         )
         raise FileExistsError(
             f"{run_dir} holds a finished run with other settings of {', '.join(changed)}; delete "
-            "it, or name another place with hydra.sweep.dir=DIR (hydra.run.dir=DIR without -m)"
+            "it, or use another directory: hydra.sweep.dir=DIR (hydra.run.dir=DIR without -m)"
         )
     scores: dict[str, float] = read_json(run_dir / METRICS)
     return scores
 
 
 def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
-    """Removes what a run that was cut off has left, and writes down what this one is."""
+    """Removes the files of an interrupted run, and writes this run's settings and data."""
     shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
     for pattern in ("events.out.tfevents.*", "hparams.yaml", "curves.png", "gradients.*"):
         for file in run_dir.glob(pattern):
@@ -64,25 +64,25 @@ def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
 
 
 def check_format(run_dir: Path) -> None:
-    """Refuses a run that another version has written in another way.
+    """Rejects a run that another version has written in another format.
 
     Raises:
-        ValueError: with what to do.
+        ValueError: if the format is not `FORMAT`.
     """
     file = run_dir / DATA_SPEC
     written = read_json(file).get("format", 1) if file.is_file() else FORMAT
     if written != FORMAT:
         raise ValueError(
-            f"{run_dir} is a run of format {written}, and this version of context_agg reads format "
-            f"{FORMAT}: train it again, or use the version that wrote it"
+            f"{run_dir} is a run of format {written}, but this version of context_agg reads format "
+            f"{FORMAT}; train it again, or use the version that wrote it"
         )
 
 
 def read_spec(run_dir: Path) -> DataSpec:
-    """The kind of data that a run was trained on.
+    """Reads the description of the data that a run was trained on.
 
     Raises:
-        FileNotFoundError: if the directory is not that of a run.
+        FileNotFoundError: if this is not the directory of a run.
         ValueError: if the file is damaged.
     """
     file = run_dir / DATA_SPEC
@@ -95,23 +95,23 @@ def read_spec(run_dir: Path) -> DataSpec:
 
 
 def forget(run_dir: Path, *, log: bool = False) -> None:
-    """Removes the directory of a run that was refused, with parents that are then empty.
+    """Removes the directory of a run that failed before it started, and parents left empty.
 
-    A train.log in it is removed if it is the run's own.
+    With `log`, removes the run's train.log too.
     """
     if (run_dir / SETTINGS).is_file():
-        return  # a run began there: this one, or an earlier one
+        return  # this run or an earlier one started there
     if log:
         (run_dir / LOG).unlink(missing_ok=True)
-    with suppress(OSError):  # not empty: files of others stay
+    with suppress(OSError):  # not empty: other files are kept
         os.removedirs(os.path.relpath(run_dir))  # relative: never the working directory itself
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file of a run holds.
+    """Reads a JSON file of a run.
 
     Raises:
-        ValueError: if it is damaged, with its name.
+        ValueError: if the file is damaged, with its name.
     """
     try:
         return json.loads(file.read_text())
@@ -120,7 +120,7 @@ def read_json(file: Path) -> Any:
 
 
 def write_scores(run_dir: Path, scores: Mapping[str, float]) -> None:
-    """Last act of a run, at once or not at all: this file says that the run is complete."""
+    """Writes metrics.json atomically; it is written last, so its presence marks a complete run."""
     part = run_dir / f"{METRICS}.part"
     part.write_text(json.dumps(scores, indent=2) + "\n")
     os.replace(part, run_dir / METRICS)

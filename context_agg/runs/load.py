@@ -1,4 +1,4 @@
-"""Reads what a run has trained: the network, the configuration, the kind of data."""
+"""Reads a trained run: its network, its configuration, its description of the data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,22 +22,22 @@ WEIGHTS = "model.safetensors"  # of an exported run
 
 
 def read_settings(run_dir: Path) -> DictConfig:
-    """The configuration of a run.
+    """Reads the configuration of a run.
 
     Raises:
-        FileNotFoundError: if the directory is not that of a run.
-        ValueError: if it is of another format, cannot be read, or names a `_target_` that conf/
-            does not: what is instantiated runs code.
+        FileNotFoundError: if this is not the directory of a run.
+        ValueError: if it has another format, cannot be read, or names a `_target_` that is not in
+            conf/, because instantiating a target runs code.
     """
     if not (run_dir / SETTINGS).is_file():
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
     check_format(run_dir)
-    try:  # resolved here, because an interpolation can make a `_target_` too
+    try:  # resolved here, because an interpolation can produce a `_target_`
         settings = OmegaConf.to_container(OmegaConf.load(run_dir / SETTINGS), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {run_dir / SETTINGS}: {error}") from error
     if not isinstance(settings, dict):
-        raise ValueError(f"{run_dir / SETTINGS} is no configuration")
+        raise ValueError(f"{run_dir / SETTINGS} is not a configuration")
     ours = {
         target
         for file in CONF.rglob("*.yaml")
@@ -46,20 +46,21 @@ def read_settings(run_dir: Path) -> DictConfig:
     if unknown := set(_targets(settings)) - ours:
         raise ValueError(
             f"{run_dir / SETTINGS} names {', '.join(sorted(unknown))}, which no file of conf/ "
-            "does; it could run any code"
+            "names; it could run any code"
         )
     return OmegaConf.create(settings)
 
 
 def read_weights(run_dir: Path) -> dict[str, Tensor]:
-    """The network's weights: of the best checkpoint, or of an exported run.
+    """Reads the network's weights from the best checkpoint, or from an exported run.
 
     Raises:
-        FileNotFoundError: if the run has written neither.
+        FileNotFoundError: if there is neither.
+        ValueError: if the file is damaged.
     """
     file = next((run_dir / n for n in (WEIGHTS, BEST) if (run_dir / n).is_file()), None)
     if file is None:
-        raise FileNotFoundError(f"{run_dir} holds neither {BEST} nor {WEIGHTS}: nothing is trained")
+        raise FileNotFoundError(f"{run_dir} holds neither {BEST} nor {WEIGHTS}: no trained weights")
     try:
         if file.name == WEIGHTS:
             return load_file(file)
@@ -71,7 +72,7 @@ def read_weights(run_dir: Path) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
-    """Puts a run's weights into a network built from its configuration.
+    """Loads a run's weights into a network built from its configuration.
 
     Raises:
         ValueError: if they do not fit.
@@ -84,7 +85,7 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) 
 
 
 def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
-    """The trained network of a run, on the CPU, in evaluation mode; no data set is read.
+    """Loads a run's trained network on the CPU, in evaluation mode, without reading any data set.
 
     Raises:
         FileNotFoundError, ValueError: as `read_settings` and `read_weights`.

@@ -1,4 +1,4 @@
-"""Training in stages: a run begins with the weights of an earlier one."""
+"""Training in stages: a run starts from the weights of an earlier one."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -15,21 +15,21 @@ ONLY_AT_THE_START = {"init", "init_std", "backprop"}  # settings that weights do
 
 
 def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
-    """Puts the best weights of the run `cfg.start_from` into a network, if it names one.
+    """Loads the best weights of the run `cfg.start_from`, if set, into a network.
 
-    What the run has trained and what begins anew (`cfg.fresh`) must be the whole network and not
-    overlap: so a stage that is fed with the run of another stage is refused. What is kept must have
-    been trained with the same settings; what a front end adds to its class maps may change before a
-    new context module.
+    The parts that the run has trained and those that start afresh (`cfg.fresh`) must together be
+    the whole network, without overlap; this rejects the run of a wrong stage. The parts that are
+    kept must have been trained with the same settings, except that the `lift` of a front end may
+    change if the context module is new.
 
     Args:
-        cfg: of this run.
-        network: of this run, just built.
-        spec: of this run's data.
+        cfg: configuration of this run.
+        network: network of this run, with its initial weights.
+        spec: description of this run's data.
 
     Raises:
         FileNotFoundError: if the directory holds no trained run.
-        ValueError: if the run does not fit; nothing has been changed then.
+        ValueError: if the run does not fit; the network is then unchanged.
     """
     if cfg.start_from is None:
         return
@@ -49,7 +49,7 @@ def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
             )
     if over := _parts(weights) & fresh:
         raise ValueError(
-            f"{start} trained {_list(over)} too, which begins anew here; name the run of an "
+            f"{start} trained {_list(over)} too, which starts afresh here; name the run of an "
             "earlier stage"
         )
     try:
@@ -58,7 +58,7 @@ def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
         _, detail, *_ = str(error).splitlines()
         raise ValueError(f"{start} a layer of another size: {detail.strip()}") from None
     if other := _parts(missing) & _parts(weights) | _parts(extra) & parts:
-        raise ValueError(f"{start} other layers in {_list(other)}; make both networks alike")
+        raise ValueError(f"{start} other layers in {_list(other)}; the networks must be the same")
     if extra:
         raise ValueError(
             f"{start} trained {_list(_parts(extra))} too, which this network does not have; name "
@@ -67,17 +67,17 @@ def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
     if absent := _parts(missing) - fresh:
         raise ValueError(
             f"{start} no {_list(absent)}, which this network has; name the run of a later stage, "
-            f"or let that begin anew with fresh=[{_list(absent)}]"
+            f"or start that part afresh with fresh=[{_list(absent)}]"
         )
     for key, ours, theirs in _differences(cfg, settings, context_kept="context" not in fresh):
-        raise ValueError(f"{start} {key}={theirs}, this one {ours}; say {key}={theirs}")
+        raise ValueError(f"{start} {key}={theirs}, this one {ours}; set {key}={theirs}")
     network.load_state_dict(weights, strict=False)
 
 
 def _differences(
     cfg: DictConfig, settings: DictConfig, *, context_kept: bool
 ) -> Iterator[tuple[str, object, object]]:
-    """Settings of front end and context module that both runs have, and have not alike."""
+    """Settings of the front end and context module that both runs have, with different values."""
     for group in ("front_end", "model") if context_kept else ("front_end",):
         ours, theirs = cfg.get(group) or {}, settings.get(group) or {}
         both = (ours.keys() & theirs.keys()) - ONLY_AT_THE_START - {"front_end", "_target_"}

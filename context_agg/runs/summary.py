@@ -1,4 +1,4 @@
-"""What a run is about to train and what came of it, in a few lines for a person."""
+"""Describes in a few lines what a run is about to train, and its result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ def describe_start(
     trainer: L.Trainer,
     output_dir: Path,
 ) -> str:
-    """Model, backprop, data, device, directory and origin of a run, a line each."""
+    """Describes model, backprop, data, device, directory and initial weights, a line each."""
     parts = {name: _count(part) for name, part in network.named_children()}
     parameters = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
     context = getattr(network, "context", None)
@@ -37,7 +37,7 @@ def describe_start(
     lines = {
         "model": f"{model}: {shape}",
         "parameters": f"{_count(network):,} ({parameters}){_frozen(network)}",
-        "backprop": ours[0] if ours else "auto (there is no dilated convolution)",
+        "backprop": ours[0] if ours else "auto (no dilated convolution)",
         "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
         f"out ({data.held_out_name}), {len(data.test):,} to test; "
         f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
@@ -50,7 +50,7 @@ def describe_start(
 
 
 def fit_scores(trainer: L.Trainer, seconds: float) -> dict[str, float]:
-    """What a finished training leaves: how long it took, and how good its last epoch is."""
+    """The scores of a finished training: how long it took, and the accuracy of its last epoch."""
     last = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
         "epochs": trainer.current_epoch,
@@ -61,7 +61,7 @@ def fit_scores(trainer: L.Trainer, seconds: float) -> dict[str, float]:
 
 
 def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:
-    """The test result and where everything is."""
+    """Describes the test result and where the files are."""
     iou = f"IoU {scores['test/iou']:.4f}, " if "test/iou" in scores else ""
     return (
         f"test       {iou}accuracy {scores['test/accuracy']:.4f}, loss {scores['test/loss']:.4f} "

@@ -1,7 +1,7 @@
 """How a sweep behaves (`python -m context_agg.train -m ...`), as a callback of Hydra.
 
-Directories are named after the overrides, each run writes what it prints into a log of its own, a
-run that fails does not stop the others, and a table ends it all.
+Directories are named after the overrides, each run prints to its own log file, a failed run does
+not stop the others, and a table is written at the end.
 """
 
 import os
@@ -21,8 +21,8 @@ from context_agg.cli.sweeps import alternatives, file_params
 from context_agg.runs.directory import LOG, METRICS, forget
 from context_agg.runs.table import FILES, write_report
 
-UNNAMED = "outputs/sweep"  # conf/train.yaml's hydra.sweep.dir: nobody has named another
-FAILURES = "failures.txt"  # a line per failed run: all jobs append to it, the end reads it
+UNNAMED = "outputs/sweep"  # hydra.sweep.dir in conf/train.yaml, if nothing else sets it
+FAILURES = "failures.txt"  # a line per failed run: the jobs append, the end of the sweep reads
 
 
 def file_name(overrides: str) -> str:
@@ -40,17 +40,17 @@ OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
 class Sweep(Callback):
-    """Names, separates, survives and reports the runs of a sweep; single runs only clean up."""
+    """Names the runs of a sweep, separates their output, survives failures, writes the report."""
 
     def __init__(self) -> None:
         self._terminal: TextIO = sys.stdout
         self._finished_before = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Names the sweep after the keys it varies and what it sets, a run after what varies.
+        """Names the sweep after its varied keys and fixed overrides, a run after what varies.
 
-        A sweep whose place is named already, on the command line or in a file, keeps it. What a
-        file sweeps over stays in the names of the runs where the command line takes one value.
+        A sweep directory that the command line or a file sets is kept. A key that a file sweeps
+        over stays in the names of the runs even if the command line gives it a single value.
         """
         given = alternatives(config.hydra.overrides.task)
         swept = {key for key, lines in given.items() if len(lines) > 1}
@@ -68,7 +68,7 @@ class Sweep(Callback):
         (Path(config.hydra.sweep.dir) / FAILURES).unlink(missing_ok=True)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Keeps the lines of runs that stand side by side apart."""
+        """Redirects what the run prints to its own log, as several runs may run in parallel."""
         if config.hydra.mode is RunMode.MULTIRUN:
             run_dir = Path(config.hydra.runtime.output_dir)
             self._finished_before = (run_dir / METRICS).is_file()
@@ -76,7 +76,7 @@ class Sweep(Callback):
             self._terminal, sys.stdout = sys.stdout, log.open("w", buffering=1)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Says what came of a run; notes a failure, so that the others go on."""
+        """Prints the result of a run; records a failure, so that the other runs continue."""
         run_dir = Path(config.hydra.runtime.output_dir)
         if config.hydra.mode is not RunMode.MULTIRUN:
             if job_return.status is JobStatus.FAILED:
@@ -105,7 +105,7 @@ class Sweep(Callback):
             )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """The table of all finished runs in the sweep's directory; then the names of the failed."""
+        """Writes the table of all finished runs of the sweep, then lists the failed runs."""
         sweep_dir = Path(config.hydra.sweep.dir)
         if any(sweep_dir.rglob(METRICS)):
             print(f"\n{write_report(sweep_dir)}written to {sweep_dir}: {', '.join(FILES)}")
@@ -114,4 +114,4 @@ class Sweep(Callback):
             for failure in failures:
                 forget(sweep_dir / failure.partition(":")[0], log=True)
             lines = "\n  ".join(failures)
-            raise SystemExit(f"{len(failures)} failed (call again to repeat them):\n  {lines}")
+            raise SystemExit(f"{len(failures)} failed (run again to repeat them):\n  {lines}")

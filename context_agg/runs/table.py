@@ -1,4 +1,4 @@
-"""Tables and figures over finished runs: what is compared, and how it is written."""
+"""Compares finished runs in tables and figures, and writes them."""
 
 import csv
 import statistics
@@ -10,19 +10,19 @@ from context_agg.runs.directory import METRICS, read_json
 
 FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png")
 Scores = Mapping[str, float]
-"""metrics.json of a run."""
+"""The contents of a run's metrics.json."""
 
 Row = dict[str, str | float]
-"""Of a table, by the names of its columns."""
+"""A row of a table: its values by the names of the columns."""
 
 COLUMNS = ("test/iou", "test/loss", "test/accuracy", "final/accuracy", "seconds")
 
 
 def find_runs(folder: Path) -> dict[str, list[Path]]:
-    """The finished runs below a folder, by variant: their path in it without the seed, or its name.
+    """The finished runs below a folder, by variant: the path of a run in it without the seed.
 
     Raises:
-        FileNotFoundError: if there is none, or no such folder.
+        FileNotFoundError: if there are none, or no such folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -31,17 +31,17 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
         run_dir = file.parent
         path = run_dir.relative_to(folder)
         variant = path.parent if path.name.startswith("seed-") else path
-        name = str(variant) if variant.parts else folder.absolute().name  # only seeds are varied
+        name = str(variant) if variant.parts else folder.absolute().name  # if only the seed varies
         variants.setdefault(name, []).append(run_dir)
     if not variants:
-        raise FileNotFoundError(f"no finished run ({METRICS}) below {folder}")
+        raise FileNotFoundError(f"there is no finished run ({METRICS}) below {folder}")
     return variants
 
 
 def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
-    """A row per variant: its runs, and the mean and the spread over them of what all runs have.
+    """Makes a row per variant: number of runs, mean and spread of the scores that all runs have.
 
-    The spread is the sample standard deviation; of a single run it is NaN.
+    The spread is the sample standard deviation; for a single run it is NaN.
     """
     every = [run for runs in variants.values() for run in runs]
     columns = [column for column in COLUMNS if all(column in run for run in every)]
@@ -57,7 +57,7 @@ def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
 
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
-    """The rows as a table, `mean ± spread`, of those of the columns that they have."""
+    """Formats the rows as a table of `mean ± spread`, for those of the columns that exist."""
     columns = [column for column in columns if column in rows[0]]
     lines = [
         f"| variant | runs | {' | '.join(columns)} |",
@@ -78,7 +78,7 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Rows under the names of all their columns; what a row lacks is left empty."""
+    """Writes rows under the names of all their columns; leaves missing values empty."""
     names = dict.fromkeys(name for row in rows for name in row)
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(names), lineterminator="\n")

@@ -24,7 +24,7 @@ def module(padding: str, init: str = "kaiming") -> ContextModule:
 
 
 def test_padding_once_around_a_torus_is_padding_every_layer() -> None:
-    """Against F.pad before each layer, which then keeps the size."""
+    """Compares with F.pad before each layer, which keeps the size."""
     ours = module("valid")
     x = image(side=40)
     y = x

@@ -1,4 +1,4 @@
-"""The maps of the layers, the architecture from the built model, TensorBoard's graph."""
+"""The maps of the layers, the drawn architecture, TensorBoard's graph."""
 
 from pathlib import Path
 

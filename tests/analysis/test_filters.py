@@ -1,4 +1,4 @@
-"""Hand-set kernels, output sizes, and what convolutions cost."""
+"""Hand-set kernels, output sizes, and the cost of convolutions."""
 
 import numpy as np
 import pytest

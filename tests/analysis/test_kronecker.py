@@ -1,4 +1,4 @@
-"""Kronecker products and the linear stacks that are their convolutions."""
+"""Kronecker products, and the linear stacks that are equal to them."""
 
 from functools import reduce
 from itertools import pairwise
@@ -59,7 +59,7 @@ def test_the_order_of_the_factors_matters() -> None:
 
 @pytest.mark.parametrize("dilations", [(1, 3, 9), (1, 2, 4), (2, 2, 2), (1, 1, 5)])
 def test_the_composite_kernel_does_what_the_stack_does(dilations: tuple[int, ...]) -> None:
-    """Several maps too; it is the Kronecker product for powers of 3 and for no other dilations."""
+    """Also for several maps; only for powers of 3 is it the Kronecker product."""
     stack = weights([2, 3, 4, 2])
     x = X.expand(-1, 2, -1, -1) + 0.5
     kernel = composite_kernel(stack, dilations)
@@ -74,7 +74,7 @@ def test_the_composite_kernel_does_what_the_stack_does(dilations: tuple[int, ...
 def test_the_papers_dilations_make_a_kernel_of_15_not_27() -> None:
     assert composite_kernel(weights([1] * 4), (1, 2, 4)).shape[-1] == 15
     assert kronecker_kernel(weights([1] * 4, side=2)).shape[-1] == 8
-    two = weights([1] * 4, side=2)  # for 2x2 kernels powers of 2 are right
+    two = weights([1] * 4, side=2)  # 2x2 kernels need powers of 2
     torch.testing.assert_close(composite_kernel(two, (1, 2, 4)), kronecker_kernel(two))
 
 
@@ -87,7 +87,7 @@ def test_relu_and_zero_padding_in_every_layer_break_it() -> None:
         padded = F.conv2d(padded, weight, padding=dilation, dilation=dilation)
         rectified = F.conv2d(rectified, weight, dilation=dilation).relu()
     wrong = ((padded - exact).abs() > 1e-9).double().mean()
-    # wrong up to 12 = 3 + 9 pixels from a border; the margin of the last layer alone is seen whole
+    # wrong up to 12 = 3 + 9 pixels from a border, the margins of all layers but the first
     assert 0.3 < float(wrong) < 0.9
     torch.testing.assert_close(padded[..., 13:-13, 13:-13], exact[..., 13:-13, 13:-13])
     assert relative(rectified, F.conv2d(X, kernel)) > 0.1
@@ -105,7 +105,7 @@ def test_a_dilated_kernel_as_a_kronecker_product_with_a_corner() -> None:
 
 
 def test_the_nearest_kronecker_product() -> None:
-    """Of a product it is the product; of any matrix no small change of a factor is better."""
+    """A product is found exactly; for any matrix, no small change of a factor improves it."""
     generator = np.random.default_rng(0)
     b, c = generator.standard_normal((3, 3)), generator.standard_normal((5, 5))
     found = np.kron(*nearest_kronecker(np.kron(b, c), 3))

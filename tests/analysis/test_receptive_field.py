@@ -1,4 +1,4 @@
-"""Receptive fields: in theory, by counting paths, and measured by gradients."""
+"""Receptive fields: by formula, by counting paths, and measured by gradients."""
 
 from itertools import product
 
@@ -31,7 +31,7 @@ def test_the_fields_of_table_1() -> None:
 
 @pytest.mark.parametrize("dilations", [(1,), (2, 2, 2), (1, 2, 4), (1, 2, 5), (3, 1)])
 def test_paths_are_those_that_can_be_walked(dilations: tuple[int, ...]) -> None:
-    """Every choice of a tap in every layer, one by one."""
+    """Counts every choice of one tap per layer, one by one."""
     side = 1 + 2 * sum(dilations)
     counts = np.zeros((side, side), dtype=int)
     steps = list(product((-1, 0, 1), repeat=2))
@@ -48,7 +48,7 @@ def test_the_views_of_the_papers_figure_1() -> None:
 
 
 def test_gridding_by_hand() -> None:
-    """(2, 2, 2) sees 7 of 13 positions a line, (2, 4, 8) the 15 even ones of 29."""
+    """Per line, (2, 2, 2) sees 7 of 13 positions, and (2, 4, 8) the 15 even ones of 29."""
     assert coverage((2, 2, 2)) == pytest.approx((7 / 13) ** 2)
     assert coverage((2, 4, 8)) == pytest.approx((15 / 29) ** 2)
     assert coverage((1, 2, 5)) == coverage(DILATIONS) == 1
@@ -61,7 +61,7 @@ def test_a_random_module_sees_all_of_its_field_and_no_more(init: str) -> None:
     assert support(weight) == (67, 67)
     assert 33 < effective_side(weight) <= 67
     for positions in weight.nonzero().unbind(1):
-        assert (int(positions.min()), int(positions.max())) == (7, 73)  # about 40
+        assert (int(positions.min()), int(positions.max())) == (7, 73)  # symmetric about 40
 
 
 def test_the_identity_sees_one_pixel() -> None:
@@ -71,7 +71,7 @@ def test_the_identity_sees_one_pixel() -> None:
 
 
 def test_the_gradient_of_a_known_kernel_is_the_kernel() -> None:
-    """One map, one layer: the combination is one random number times the kernel."""
+    """With one map and one layer, the gradient is a random number times the kernel."""
     conv = nn.Conv2d(1, 1, 3, padding=2, dilation=2).double()
     x = torch.rand(3, 1, 9, 9, dtype=torch.float64)
     weight = input_gradient(conv, x, torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The plain numpy reference, and what it is compared with."""
+"""The plain numpy reference, and comparisons with it."""
 
 from collections import Counter
 from typing import Any
@@ -40,7 +40,7 @@ def test_it_is_pytorchs(
 
 
 def test_the_cross_and_its_edges() -> None:
-    """Values and how often, counted by hand from the eight neighbours of each kind of pixel."""
+    """Values and counts, worked out by hand from the eight neighbours of each kind of pixel."""
     image = cross_image()
     assert image.sum() == 2 * 32 - 4
     one, two = (dilated_conv(image, EDGE_KERNEL, dilation) for dilation in (1, 2))
@@ -50,7 +50,7 @@ def test_the_cross_and_its_edges() -> None:
 
 
 def test_the_four_scales_keep_the_size_even_where_the_kernel_spans_more() -> None:
-    """Dilation 8 spans 17 pixels of an image of 16; against PyTorch's padding."""
+    """Dilation 8 spans 17 pixels, but the image has 16; compares with PyTorch's padding."""
     generator = np.random.default_rng(0)
     x = generator.standard_normal((16, 16))
     kernels = [0.1 * generator.standard_normal((3, 3)) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""debug=step, debug=overfit, debug=profile."""
+"""The choices debug=step, debug=overfit and debug=profile."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.tiny_run import scalars
 def test_step_takes_one_step_of_everything(tmp_path: Path) -> None:
     scores = train(compose_config("debug=step", "model.channels=2"), tmp_path)
     assert scores["epochs"] == 1
-    assert scores["test/accuracy"] in [images / 32 for images in range(33)]  # of one batch
+    assert scores["test/accuracy"] in [images / 32 for images in range(33)]  # images of one batch
     assert {"curves.png", "metrics.json", "checkpoints"} <= {f.name for f in tmp_path.iterdir()}
 
 
@@ -24,7 +24,7 @@ def test_overfit_brings_the_loss_of_one_batch_to_a_hundredth(backprop: str, tmp_
     scores = train(cfg, tmp_path)
     losses = scalars(tmp_path)["train/loss"]
     assert losses[-1] <= 0.01 < min(losses[:-1])
-    assert scores["epochs"] == len(losses) < 200  # a batch each
+    assert scores["epochs"] == len(losses) < 200  # one batch per epoch
 
 
 def test_overfit_that_does_not_get_there_is_an_error(tmp_path: Path) -> None:

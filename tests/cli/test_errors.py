@@ -1,4 +1,4 @@
-"""A user's mistake: one message that names the value and the way out, and nothing left behind."""
+"""A user's mistake gives one message that names the value and what to do, and leaves no files."""
 
 import os
 import subprocess
@@ -83,7 +83,7 @@ MISTAKES = [
 
 
 def message_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What `main` prints before it exits with a code that is not 0."""
+    """What `main` prints before it exits with a nonzero code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train", *arguments])
         with pytest.raises(SystemExit) as exit_:
@@ -172,7 +172,7 @@ def test_a_finished_run_with_other_settings_is_refused_and_stays(
 @pytest.mark.parametrize(
     ("argument", "part", "full"),
     [
-        ("optimizer.lrr=1", "did you mean 'optimizer.lr'", "1"),  # before Hydra: never a trace
+        ("optimizer.lrr=1", "did you mean 'optimizer.lr'", "1"),  # before Hydra, so no trace
         ("trainer.max_epochs=0", "trainer.max_epochs=0 must be", "1"),
         ("model.channels=0", "channels=0 must be a whole number", "0"),
         ("model.channels=0", "channels=0 must be a whole number", "1"),

@@ -1,4 +1,4 @@
-"""The data sets, their batches and what goes wrong with files."""
+"""The data sets, their batches, and files that are missing or damaged."""
 
 import gzip
 import hashlib
@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {"batch_size": 32, "shift": 0, "held_out": "validation
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every mirror refuses the connection, as on a machine without a network."""
+    """Makes every mirror refuse the connection, as on a machine without a network."""
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(datasets.FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
 
@@ -47,7 +47,7 @@ def test_digits_are_all_there_once_in_mnist_format() -> None:
     assert images.max() == 255
     assert not images[..., :4, :].any()
     assert not images[..., -4:].any()
-    # Averaged back to 8x8, every original digit is found again, exactly once.
+    # Averaged back to 8x8, every original digit occurs exactly once.
     small = torch.nn.functional.interpolate(
         images[..., 4:24, 4:24].double(), (8, 8), mode="bilinear", antialias=True
     ).flatten(1)
@@ -164,10 +164,10 @@ def test_a_shift_of_zero_changes_nothing() -> None:
 
 
 def test_a_quarter_turn_is_exact() -> None:
-    """A turn by 90 degrees is exact; a positive draw turns clockwise."""
+    """A rotation by 90 degrees is exact; a positive draw rotates clockwise."""
 
     class Draws:
-        """Stands for a generator that draws what it is given."""
+        """Stands for a generator that draws the numbers it is given."""
 
         def uniform(self, low: float, high: float, count: int) -> Any:
             return np.ones(count) * self.value
@@ -193,7 +193,7 @@ def test_zoom_scales_about_the_middle() -> None:
 
 
 def test_rotation_keeps_shapes_on_oblong_images() -> None:
-    """A disc stays a disc where height and width differ, and nothing else appears."""
+    """A disc stays a disc even if height and width differ, and nothing else appears."""
     y, x = torch.meshgrid(torch.arange(20) - 9.5, torch.arange(31) - 15.0, indexing="ij")
     disc = (200 * (x**2 + y**2 < 36)).to(torch.uint8)[None, None].repeat(20, 1, 1, 1)
     turned = RandomAffine(0, rotate=180)(disc, np.random.default_rng(0)).float()

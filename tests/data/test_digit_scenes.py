@@ -1,4 +1,4 @@
-"""Scenes of digits: what they show is what their labels say, from (seed, part, index) alone."""
+"""Scenes of digits: labels agree with images, and both depend on (seed, part, index) alone."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def bricks(brightness: int) -> Images:
-    """Ten "digits": bricks of 12x9 pixels at the same place, class by class."""
+    """Ten "digits", one per class: bricks of 12x9 pixels at the same place."""
     images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
     images[:, :, 8:20, 5:14] = brightness
     return images, torch.arange(10)
@@ -49,7 +49,7 @@ def test_digits_do_not_overlap_and_keep_their_class() -> None:
     areas = torch.stack([torch.bincount(scene.flatten().long(), minlength=11) for scene in labels])
     assert (areas[:, 1:] % (12 * 9) == 0).all()
     assert (areas[:, 1:].sum(1) == 4 * 12 * 9).all()
-    assert (areas[:, 1:].sum(0) > 0).all()  # every class somewhere
+    assert (areas[:, 1:].sum(0) > 0).all()  # every class occurs
     assert torch.equal(images[:, 0] > 0, labels > 0)
 
 

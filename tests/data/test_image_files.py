@@ -1,4 +1,4 @@
-"""Whatever a person photographs comes to look like MNIST."""
+"""Image files of all kinds come to look like MNIST."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_an_image_of_the_right_kind_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_dark_on_light_is_inverted_cut_and_centred_by_mass(tmp_path: Path) -> None:
-    """By hand: 20 rows fill 28 - 2 * 4; the middle of the mass of the columns goes to column 14."""
+    """By hand: 20 rows fill 28 - 2 * 4; the columns' centre of mass moves to column 14."""
     paper = np.full((90, 60), 255, np.uint8)
     paper[50:70, 7:17] -= seven()
     image, description = read_image(saved(tmp_path, paper), SPEC)
@@ -111,7 +111,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     file = tmp_path / "turned.png"
     upright = Image.fromarray(np.pad(seven(), 20))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise to be seen
+    exif[0x0112] = 6  # viewers rotate it by 90 degrees clockwise
     upright.rotate(90, expand=True).save(file, exif=exif)
     image, _ = read_image(file, SPEC)
     expected, _ = read_image(saved(tmp_path, np.pad(seven(), 20)), SPEC)

@@ -1,4 +1,4 @@
-"""Gradients beside the true ones: the measures, and the callback that takes them in training."""
+"""Agreement with the true gradients: the measures, and the callback that logs them."""
 
 import csv
 import math
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 def test_alignment_by_hand() -> None:
-    """(3, 4) beside (4, 3): cosine 24/25. An entry where the true gradient is 0 has no sign."""
+    """(3, 4) and (4, 3) have cosine 24/25; signs do not count where the true gradient is 0."""
     a, b = torch.tensor([3.0, 4.0, 1.0]), torch.tensor([4.0, -3.0, 0.0])
     assert align(torch.tensor([3.0, 4.0]), torch.tensor([4.0, 3.0])) == pytest.approx(
         (24 / 25, 1, 1)
@@ -97,8 +97,8 @@ def conv(image: Array, weight: Array, dilation: int) -> Array:
 def numpy_grads(
     x: Array, first: Array, g: Array, second: Array, wrong: bool
 ) -> tuple[Array, Array]:
-    """The two layers' weight gradients of sum(g y); `wrong` takes every backward dilation for 1."""
-    h = 0.5 + conv(x, first, 2)  # 0.5: the bias
+    """The layers' weight gradients of sum(g y); `wrong` uses dilation 1 in the backward pass."""
+    h = 0.5 + conv(x, first, 2)  # the bias is 0.5
     d1, d2 = (1, 1) if wrong else (2, 3)
     grad_second = [(g * shifted(h, d2 * i, d2 * j)).sum() for i, j in TAPS]
     back = conv(g, second, -d2)
@@ -151,7 +151,7 @@ def test_shortcuts_are_no_part_of_the_true_gradient() -> None:
     assert alignments["context.layers.0.weight"].cosine < 0.99
     assert alignments["context.layers.7.weight"].cosine == pytest.approx(1)
     (shortcut,) = (m for m in learner.network.modules() if isinstance(m, GradientShortcuts))
-    assert shortcut.scale == 0.8  # as before
+    assert shortcut.scale == 0.8  # unchanged
 
 
 def test_layer_cases_hold_what_the_layers_see() -> None:
@@ -162,7 +162,7 @@ def test_layer_cases_hold_what_the_layers_see() -> None:
     torch.testing.assert_close(first.x, x)
     torch.testing.assert_close(second.x, tower.first(x).detach())
     y = tower(x).reshape(2, 1, 9, 8)
-    torch.testing.assert_close(second.grad_output, 2 * y.detach() / y.numel())  # of the MSE
+    torch.testing.assert_close(second.grad_output, 2 * y.detach() / y.numel())  # MSE's gradient
     assert not tower.first._forward_hooks
     assert tower.first.backprop == "broken"
 
@@ -254,7 +254,7 @@ def test_the_callback_records_every_layer(tmp_path: Path) -> None:
 
 
 def test_the_recorded_cosines_of_broken_are_those_of_the_first_batch(tmp_path: Path) -> None:
-    """Computed anew by .backward() under both rules, at the weights and on the batch of step 0."""
+    """Recomputed with .backward() under both rules, with the weights and the batch of step 0."""
     cfg = compose_config(*SHORT, "backprop=broken", "model.init=kaiming", "data.shift=0")
     train(cfg, tmp_path)
     L.seed_everything(0, workers=True, verbose=False)
@@ -283,7 +283,7 @@ def test_the_recorded_cosines_of_broken_are_those_of_the_first_batch(tmp_path: P
 
 
 def test_training_is_the_same_with_the_callback(tmp_path: Path) -> None:
-    """Bit for bit."""
+    """The weights are the same, bit for bit."""
     without = [part for part in SHORT if "gradient_alignment" not in part]
     scores = train(compose_config(*SHORT, "backprop=broken"), tmp_path / "with")
     plain = train(compose_config(*without, "backprop=broken"), tmp_path / "without")
@@ -294,7 +294,7 @@ def test_training_is_the_same_with_the_callback(tmp_path: Path) -> None:
 
 
 def test_the_loss_decrease_is_that_of_the_step(tmp_path: Path) -> None:
-    """On one batch again and again it is the difference of the losses that training logs."""
+    """With the same batch at every step, it is the difference of the losses that are logged."""
     cfg = compose_config(
         "callbacks=gradient_alignment",
         "callbacks.gradient_alignment.every=1",
@@ -314,7 +314,7 @@ def test_the_loss_decrease_is_that_of_the_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("accumulate", [2, 3, 10])
 def test_accumulated_batches_are_measured_as_one(accumulate: int, tmp_path: Path) -> None:
-    """As a step on all of them at once; epochs of four batches, so windows are cut short too."""
+    """The same as one step on all of them; epochs of four batches cut some windows short."""
     per_epoch = -(-4 // accumulate)
     few = ("callbacks.gradient_alignment.every=1", "data.shift=0", "backprop=broken")
     cfg = compose_config(*SHORT, *few, f"+trainer.accumulate_grad_batches={accumulate}")

@@ -69,7 +69,7 @@ def test_receptive_field_by_layer() -> None:
 
 @pytest.mark.parametrize("backprop", ["auto", "manual"])
 def test_receptive_field_measured_from_the_support_of_the_gradient(backprop: str) -> None:
-    """Positive weights, so that nothing cancels and no ReLU cuts: the support is the view."""
+    """With positive weights nothing cancels and no ReLU is 0, so the support is the view."""
     module = ContextModule.basic(1, backprop=backprop).double()
     for parameter in module.parameters():
         nn.init.constant_(parameter, 0.1)
@@ -90,7 +90,7 @@ def test_receptive_field_measured_from_the_support_of_the_gradient(backprop: str
 
 
 def weight_by_equation_5(c_in: int, c_out: int, channels: int, side: int) -> Tensor:
-    """Written out index by index, as printed, in whole numbers."""
+    """Eq. 4 and 5 written out index by index, as printed, in whole numbers."""
     weight = torch.zeros(c_out, c_in, side, side)
     for b in range(c_out):
         for a in range(c_in):
@@ -129,7 +129,7 @@ def test_noise_is_off_the_identity_taps_and_in_units_of_them() -> None:
 def test_noiseless_identity_init_gives_exactly_relu(kind: str, channels: int, padding: str) -> None:
     build = getattr(ContextModule, kind)
     module = build(channels, init_std=0.0, padding=padding).double()
-    # Large adds up to 32 copies: exact where the input's bits leave room for the sums
+    # Large adds up to 32 copies, which is exact if the input's bits leave room for the sums
     x = (random(2, channels, 69, 71) * 256).round() / 256
     expected = x.clamp(min=0)
     if padding == "valid":
@@ -178,7 +178,7 @@ def test_init_std_sets_the_spread_of_normal() -> None:
 
 
 def plain_stack(module: ContextModule, x: Tensor) -> Tensor:
-    """The module's layers as unpadded convolutions of PyTorch."""
+    """Runs the module's layers as unpadded convolutions of PyTorch."""
     for conv in module.convolutions:
         x = F.conv2d(x, conv.weight, conv.bias, dilation=conv.dilation)
         x = x.clamp(min=0) if conv.relu else x

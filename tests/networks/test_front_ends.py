@@ -1,4 +1,4 @@
-"""Front ends, and the networks behind them."""
+"""Front ends, and the networks after them."""
 
 import re
 from typing import Any
@@ -29,7 +29,7 @@ def test_class_maps_are_smaller_by_the_stride(stride: int, size: tuple[int, int]
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_identity_passes_the_class_maps_on(stride: int) -> None:
-    """Where they are not negative; enlarged to the image, bilinearly."""
+    """If they are not negative; they are enlarged to the image bilinearly."""
     net = ContextNet(None, (1, 2), (1, 1), front_end=small(stride), **DENSE)
     x = torch.rand(2, 1, 14, 13)
     maps = net.front_end(x).relu()
@@ -48,7 +48,7 @@ def test_lifted_class_maps_have_the_same_probabilities_and_pass_the_identity() -
     net = ContextNet(None, (1, 2), (1, 1), front_end=lambda **_: front_end, **DENSE)
     assert torch.equal(net(x), lifted)
     front_end.lift = 0
-    assert not torch.equal(net(x), maps)  # its negative numbers are cut off
+    assert not torch.equal(net(x), maps)  # negative values become 0
 
 
 def test_a_front_end_alone_has_the_parameters_of_the_whole_networks_stem() -> None:

@@ -16,7 +16,7 @@ IMAGE: Any = {"in_channels": 1, "image_size": (28, 28), "num_classes": 10}
 
 
 def test_its_parameters_are_the_lectures() -> None:
-    """832 + 51,264 + 3,212,288 + 10,250."""
+    """The layers have 832 + 51,264 + 3,212,288 + 10,250."""
     net = LectureNet("default", 0.25, **IMAGE)
     counts = [sum(p.numel() for p in layer.parameters()) for layer in net.layers]
     assert [count for count in counts if count] == [832, 51_264, 3_212_288, 10_250]
@@ -30,7 +30,7 @@ def test_the_lectures_initialisation() -> None:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             weight = layer.weight.detach()
             assert float(weight.abs().max()) <= 2
-            assert float(weight.std()) == pytest.approx(0.88, abs=0.05)  # N(0, 1) cut off at 2
+            assert float(weight.std()) == pytest.approx(0.88, abs=0.05)  # N(0, 1) truncated at 2
             assert layer.bias is not None
             assert bool(layer.bias.any()) == isinstance(layer, nn.Conv2d)
 

@@ -26,7 +26,7 @@ def post_net(activation: str = "sigmoid", **options: Any) -> PostNet:
 
 
 def test_binary_cross_entropy_on_softmax_by_hand() -> None:
-    """p = (1/2, 1/4, 1/4) and (1/4, 1/4, 1/2), wanted 0 and 1."""
+    """p = (1/2, 1/4, 1/4) and (1/4, 1/4, 1/2), with targets 0 and 1."""
     logits = torch.tensor([[2.0, 1.0, 1.0], [1.0, 1.0, 2.0]]).log()
     first = -math.log(1 / 2) - 2 * math.log(3 / 4)
     second = -math.log(1 / 4) - math.log(3 / 4) - math.log(1 / 2)
@@ -75,7 +75,7 @@ def test_the_stack_has_one_map_eight_3x3_kernels_and_no_bias() -> None:
 
 
 def test_few_networks_are_dead_from_the_start() -> None:
-    """The reference found 1.5 % of 200; an all-zero output is what a dead one gives."""
+    """An earlier measurement found 1.5 % of 200; the output of a dead one is all zero."""
     images = torch.rand(4, 1, 28, 28)
     dead = 0
     for seed in range(200):
@@ -100,7 +100,7 @@ def test_a_stack_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_draft_adam_forgets_the_power_t() -> None:
-    """Against the formula in float64, and its first step against torch's Adam."""
+    """Compares with the formula in float64, and the first step with torch's Adam."""
     torch.manual_seed(0)
     grads = torch.randn(5, 4, dtype=torch.float64)
     draft, adam = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
@@ -219,4 +219,4 @@ def test_frozen_parts_keep_their_initial_weights(tmp_path: Path) -> None:
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for name, start in before.items():
         if name.startswith("context."):
-            assert torch.equal(start, saved[f"network.{name}"])  # identity needs no seed
+            assert torch.equal(start, saved[f"network.{name}"])  # same for every seed

@@ -17,7 +17,7 @@ from tests.tiny_run import scalars
 
 
 class Scale(nn.Module):
-    """y = a x, so that gradients are products of a few numbers."""
+    """y = a x, so that gradients are products of few numbers."""
 
     def __init__(self, a: float) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Scale(nn.Module):
 
 
 def scales_grads(shortcut: GradientShortcuts, x: float = 1.0) -> list[float]:
-    """d(output)/da of five layers y = a x with a = 2, 3, 5, 7, 11, by way of the shortcuts."""
+    """d(output)/da of five layers y = a x with a = 2, 3, 5, 7, 11, with the shortcuts."""
     layers = [Scale(a) for a in (2.0, 3.0, 5.0, 7.0, 11.0)]
     shortcut(torch.tensor(x), layers).backward()
     return [float(layer.a.grad) for layer in layers if layer.a.grad is not None]
@@ -38,9 +38,9 @@ def test_the_hand_computed_case() -> None:
     """The gradients that arrive at the layers' outputs, from the last to the first.
 
     The last layer receives 1. It sends 11 to the fourth, which sends 7 x 11 = 77. The third
-    receives 77 and has one shortcut too few for a window of 2; it sends 5 x 77 = 385. The second
-    receives 385 + s (77 + 11), the first what the second sends, 3 times that, + s (385 + 77):
-    g_2 = 3 (385 + 88 s), and 385 here is the gradient that the third sent.
+    receives only 77, as too few gradients lie above it for a window of 2; it sends 5 x 77 = 385.
+    The second receives 385 + s (77 + 11) and sends 3 times that, g_2 = 3 (385 + 88 s). The first
+    receives g_2 + s (385 + 77), where 385 is the gradient that the third sent.
     """
     s = 0.5
     second = 385 + s * (77 + 11)
@@ -52,7 +52,7 @@ def test_the_hand_computed_case() -> None:
 
 
 def test_a_window_of_all_later_layers() -> None:
-    """Every layer but the last two receives all that came before its neighbour's gradient."""
+    """Every layer but the last two also receives all gradients emitted before its neighbour's."""
     s = 0.5
     third = 77 + s * 11
     second = 5 * third + s * (77 + 11)
@@ -111,7 +111,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def stack_cosines(scale: float, images: Tensor, networks: int) -> list[float]:
-    """Median over networks of each layer's cosine with the true gradient."""
+    """Each layer's cosine with the true gradient, the median over networks."""
     cosines = []
     for seed in range(networks):
         grads: list[list[Tensor]] = []
@@ -122,14 +122,14 @@ def stack_cosines(scale: float, images: Tensor, networks: int) -> list[float]:
             torch.manual_seed(seed)
             (y * torch.randn_like(y)).sum().backward()
             grads.append([p.grad for p in stack.parameters() if p.grad is not None])
-        if all(g.norm() > 0 for g in grads[0]):  # dead networks have no direction
+        if all(g.norm() > 0 for g in grads[0]):  # the gradient of a dead network has no direction
             cosines.append([cosine(a, b) for a, b in zip(*grads, strict=True)])
     assert len(cosines) > networks / 2
     return torch.tensor(cosines).median(0).values.tolist()
 
 
 def test_cosines_with_the_true_gradient_fall_from_the_last_layer_to_the_first() -> None:
-    """In the post's stack; the reference measured 0.41 0.55 0.69 0.64 0.76 1 1 1 with its head."""
+    """Measured earlier in the post's stack with its head: 0.41 0.55 0.69 0.64 0.76 1 1 1."""
     images = torch.rand(8, 1, 28, 28, dtype=torch.float64)
     cosines = stack_cosines(0.8, images, networks=20)
     assert cosines[5:] == pytest.approx([1, 1, 1])
@@ -163,7 +163,7 @@ def test_the_learner_counts_the_epochs(tmp_path: Any, monkeypatch: pytest.Monkey
 
 
 class Steps:
-    """Stands for a trainer that has taken so many steps."""
+    """Stands for a trainer that has taken `steps` steps."""
 
     def __init__(self, steps: int) -> None:
         self.global_step = steps

@@ -1,4 +1,4 @@
-"""Each wrong rule is wrong in just the way that its line says."""
+"""Each wrong rule is wrong exactly as its comment says."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ Primitive = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 # PyTorch's own primitives in float64 are the independent formulas: grad_x and grad_weight of
-# (x, weight, local gradient, dilation), where the local gradient has the ReLU mask in it.
+# (x, weight, local gradient, dilation), where the local gradient includes the ReLU mask.
 
 
 def x_of(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
@@ -85,7 +85,7 @@ def test_a_mistake_is_the_one_its_line_says(
     assert_close(grads[2], local.sum((0, 2, 3)) * has_bias)
 
 
-AT_DILATION_1 = {  # whether gradcheck at dilation 1, the easiest check, finds it
+AT_DILATION_1 = {  # whether gradcheck at dilation 1, the easiest check, catches it
     "broken": False,
     "undilated_grad_x": False,
     "undilated_grad_weight": False,

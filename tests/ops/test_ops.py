@@ -1,4 +1,4 @@
-"""The operator against independent answers, in float64 unless a test says otherwise."""
+"""The operators against independent answers, in float64 unless a test says otherwise."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ DILATIONS = [1, 2, 3, 4, 8, 16]
 def sparse_convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
 ) -> Tensor:
-    """The same by another route: a large kernel with zeros between the taps."""
+    """The same result by another route: a large kernel with zeros between the taps."""
     k, c, side, _ = weight.shape
     large = weight.new_zeros(k, c, dilation * (side - 1) + 1, dilation * (side - 1) + 1)
     large[:, :, ::dilation, ::dilation] = weight
@@ -36,7 +36,7 @@ def sparse_convolution(
 def gradients(
     op: Callable[..., Tensor], inputs: tuple[Any, ...], dilation: int, relu: bool = True
 ) -> list[Tensor]:
-    """Gradients of a fixed, random weighting of the output, for the inputs that ask for them."""
+    """Gradients of a fixed random weighting of the output, for the inputs that require them."""
     y = op(*inputs, dilation, relu)
     weighting = torch.randn(
         y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
@@ -46,7 +46,7 @@ def gradients(
 
 
 class CallRecorder(TorchDispatchMode):
-    """Notes the name of every operation that reaches the dispatcher."""
+    """Records the name of every operation that reaches the dispatcher."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ def test_gradients_are_the_adjoints_of_the_convolution(
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("name", CORRECT)
 def test_gradients_are_those_of_torch_nn_grad(name: str, side: int, dilation: int) -> None:
-    """The two primitives that the 2018 post called, called rightly."""
+    """The two primitives that the 2018 post called, here called correctly."""
     x, weight, _ = operands(side=side, h=9, w=8, bias=False)
     y = get_conv_op(name)(x, weight, None, dilation)
     grad_output = torch.randn_like(y)
@@ -199,7 +199,7 @@ def test_gradients_are_those_of_torch_nn_grad(name: str, side: int, dilation: in
     assert_close(grad_weight, right_weight)
 
 
-# whose arithmetic it is
+# which arithmetic is used
 
 
 @contextmanager
@@ -296,7 +296,7 @@ def test_per_sample_gradients_equal_a_loop(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["auto", "manual"])
 def test_batched_grad_outputs(name: str) -> None:
-    """What torch.autograd.functional.jacobian(vectorize=True) uses."""
+    """The mechanism behind torch.autograd.functional.jacobian(vectorize=True)."""
     op = get_conv_op(name)
     inputs: Any = (*operands(1, 2, 2, 3, 4, 3), 2, True)
     assert gradcheck(op, inputs, check_batched_grad=True)

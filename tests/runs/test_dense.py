@@ -1,4 +1,4 @@
-"""Runs on dense data: stages, metrics, pictures, evaluate, predict, and what is refused."""
+"""Runs on dense data: stages, metrics, pictures, evaluate, predict, and rejected settings."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def run(experiment: str, run_dir: Path, *overrides: str) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three stages, each begun with the one before."""
+    """Trains the three stages, each starting from the one before."""
     folder = tmp_path_factory.mktemp("stages")
     run("scenes_front_end", folder / "front_end")
     run("scenes_context", folder / "context", f"start_from={folder / 'front_end'}")
@@ -54,7 +54,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stage_begins_with_the_weights_of_the_one_before(stages: Path) -> None:
     first, second, third = (read_weights(stages / n) for n in ("front_end", "context", "joint"))
     for name, weight in first.items():
-        assert torch.equal(second[name], weight)  # fixed
+        assert torch.equal(second[name], weight)  # frozen
         assert not torch.equal(third[name], weight)  # trained further
     assert first.keys() < second.keys() == third.keys()
     changed = [not torch.equal(second[name], third[name]) for name in second]
@@ -87,7 +87,7 @@ def test_evaluate_reproduces_the_scores(stages: Path) -> None:
 
 
 def test_the_scores_are_those_of_the_predictions(stages: Path) -> None:
-    """Counted again in numpy, from the labels that the saved network gives."""
+    """Recounts in numpy from the labels that the saved network predicts."""
     network, spec = load_network(stages / "context")
     images, truth = make_scenes(digit_sets()[2], 5, size=32, digits=2, seed=(0, 2))
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_predict_refuses_before_it_writes(
 
 
 def test_out_is_for_dense_runs() -> None:
-    with pytest.raises(SystemExit, match=r"--out=x: .* gives no labels of pixels"):
+    with pytest.raises(SystemExit, match=r"--out=x: .* does not label pixels"):
         predict.main(["models/basic_mnist", "x.png", "--out", "x"])
 
 
@@ -179,7 +179,7 @@ MISTAKES = [
     ("scenes_context", [], "start_from= must be the directory of a run: start_from=DIR"),
     ("scenes_joint", [], "start_from= must be the directory of a run: start_from=DIR"),
     ("scenes_joint", ["start_from=FOLDER/front_end"], "the run has no context"),
-    ("scenes_context", ["start_from=FOLDER/context"], "the run has trained context too, which be"),
+    ("scenes_context", ["start_from=FOLDER/context"], "the run has trained context too, which st"),
     ("scenes_front_end", ["start_from=FOLDER/context"], "context too, which this network does not"),
     ("scenes_context", ["start_from=models/basic_mnist"], "trained on MNIST with dense=False"),
     (

@@ -1,4 +1,4 @@
-"""Finished runs are not done again, cut-off ones start anew, and nothing else is touched."""
+"""Finished runs are not repeated, interrupted ones start over, and no other file is touched."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_forget_removes_the_empty_directory_of_a_refused_run_but_no_more(
     refused.mkdir(parents=True)
     (refused / "train.log").touch()
     forget(refused)
-    assert names(tmp_path) == {"outputs/single/now/train.log"}  # a user's, for all it knows
+    assert names(tmp_path) == {"outputs/single/now/train.log"}  # it could be a user's
     forget(refused, log=True)
     assert list(tmp_path.iterdir()) == []
     refused.mkdir(parents=True)
@@ -84,5 +84,5 @@ def test_a_run_of_another_format_is_one_message(tmp_path: Path) -> None:
     assert data.pop("format") == 2
     (tmp_path / "data.json").write_text(json.dumps(data))  # as the first version wrote it
     for read in (read_settings, lambda run_dir: finished_scores(run_dir, settings())):
-        with pytest.raises(ValueError, match=r"of format 1, .* reads format 2: train it again"):
+        with pytest.raises(ValueError, match=r"of format 1, .* reads format 2; train it again"):
             read(tmp_path)

@@ -1,4 +1,4 @@
-"""What a run has trained is read back: evaluate, export, predict."""
+"""Trained runs are read back: evaluate, export, predict."""
 
 import io
 import json
@@ -140,7 +140,7 @@ def test_all_bad_images_are_named_at_once(trained: Path, tmp_path: Path) -> None
         ("data.json", b"{", "data.json is damaged"),
         ("data.json", None, "no data.json in it"),
         (".hydra/config.yaml", b"model: [", "cannot read"),
-        (".hydra/config.yaml", b"- 1", "is no configuration"),
+        (".hydra/config.yaml", b"- 1", "is not a configuration"),
         (".hydra/config.yaml", "channels: 2 -> channels: 3", "the weights do not fit"),
     ],
 )
@@ -185,11 +185,11 @@ def test_a_directory_that_is_no_run_is_one_message(
     (tmp_path / ".hydra").mkdir()
     for name in (".hydra/config.yaml", "data.json"):
         (tmp_path / name).write_text((trained / name).read_text())
-    with pytest.raises(SystemExit, match="nothing is trained"):
+    with pytest.raises(SystemExit, match="no trained weights"):
         predict.main([str(tmp_path), "x.png"])
     with pytest.raises(SystemExit, match="has not finished"):
         export.main([str(tmp_path), str(tmp_path / "out")])
-    with pytest.raises(SystemExit, match="is there already"):
+    with pytest.raises(SystemExit, match="already exists"):
         export.main([str(trained), str(trained)])
     assert not (tmp_path / "out").exists()
 
@@ -235,7 +235,7 @@ def test_interpolations_of_a_run_directory_run_no_code(
 
 
 def test_averaged_weights_are_tested_kept_and_evaluated(tmp_path: Path) -> None:
-    """The checkpoint, the recorded scores and `evaluate` all mean the average."""
+    """The checkpoint, the recorded scores and `evaluate` all refer to the average."""
     scores = train(
         compose_config(
             "callbacks=weight_averaging",
@@ -276,5 +276,5 @@ def test_the_cosine_schedule_ends_at_zero(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "models").iterdir()))
 def test_the_models_of_the_repository_have_settings_that_are_right(name: str) -> None:
-    """Older ones lack the keys that came later."""
+    """Older configurations lack keys that were added later."""
     check_values(read_settings(ROOT / "models" / name))

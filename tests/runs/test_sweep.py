@@ -1,4 +1,4 @@
-"""A sweep names, separates, survives and reports its runs."""
+"""A sweep names its runs, separates their output, survives failures and writes a report."""
 
 import csv
 import subprocess
@@ -47,7 +47,7 @@ def call(*arguments: str) -> int | str | None:
 
 
 def runs(folder: Path) -> dict[str, int]:
-    """When each finished run below the folder finished."""
+    """The time at which each finished run below the folder finished."""
     files = sorted(folder.rglob("metrics.json"))
     return {str(file.parent.relative_to(folder)): file.stat().st_mtime_ns for file in files}
 
@@ -62,7 +62,7 @@ def test_a_sweep_makes_stable_directories_and_does_not_repeat_finished_runs(
     assert list(first) == [f"backprop-{b}/seed-{s}" for b in ("auto", "broken") for s in (0, 1)]
     printed = capsys.readouterr().out
     assert "| backprop-auto | 2 |" in printed
-    assert "epoch 1/1" not in printed  # that stands in the runs' own logs
+    assert "epoch 1/1" not in printed  # this is in the runs' own logs
     cut_off = tmp_path / "here" / "backprop-auto" / "seed-1"
     assert "epoch 1/1" in (cut_off / "train.log").read_text()
     (cut_off / "metrics.json").unlink()
@@ -98,7 +98,7 @@ def test_a_sweep_is_named_after_the_keys_it_varies_and_what_it_sets(
 def test_a_sweep_that_a_file_describes_has_the_file_s_name_and_needs_no_m(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the command line takes one of the values that the file sweeps over."""
+    """Even if the command line gives a single one of the values that the file sweeps over."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("context_agg.train.train", pretend)
     basic = "hydra/launcher=basic"
@@ -160,7 +160,7 @@ def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
     assert "frozen=nix: the network has no such part" in lines[2]
     assert "in the middle" in lines[1]
     assert list(runs(tmp_path / "here")) == ["frozen-_model.init-identity/seed-0"]
-    # Refused before they began: gone. Broken off: kept, with what can be known of it.
+    # Runs that failed before they started are gone; one that failed in the middle is kept.
     assert {file.name for file in (tmp_path / "here").iterdir() if file.is_dir()} == {
         "frozen-_model.init-identity",
         "frozen-_model.init-normal",
@@ -192,6 +192,6 @@ def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
     assert "| frozen | 2 |" in result.stdout
     assert list(runs(tmp_path / "here")) == ["frozen/seed-0", "frozen/seed-1"]
-    for seed in (0, 1):  # the lines of each are together
+    for seed in (0, 1):  # the lines of each run are together
         log = (tmp_path / "here" / "frozen" / f"seed-{seed}" / "train.log").read_text()
         assert log.count("epoch 1/1") == 1

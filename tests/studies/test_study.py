@@ -1,4 +1,4 @@
-"""A study runs what has no row in its CSV, in the right order, and records it once."""
+"""A study runs what has no row in its CSV, in the correct order, and records it once."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def first_run(part: str) -> SweepRun:
 
 
 def train_a_batch(part: str) -> SweepRun:
-    """The first run of a sweep, in this process, an epoch of one batch."""
+    """Trains the first run of a sweep in this process, for one epoch of one batch."""
     run = first_run(part)
     few = SCENES if part.startswith("scenes/") else []
     options = ["hydra/launcher=basic", "trainer.max_epochs=1", *BATCH, *few]
@@ -86,7 +86,7 @@ def test_what_a_sweep_starts_from_is_a_run_of_its_study(part: str) -> None:
     assert start is None or start in {other.directory for other in Study(run.study).runs()}
 
 
-# A study of three parts, one after the other, in a place of its own.
+# A study of three parts, each starting from the one before, in its own folder.
 
 SWEEPS = {
     "first": ("null", {"seed": "0,1"}),
@@ -100,7 +100,7 @@ SWEEPS = {
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The trainings that the study "chain" calls; each leaves finished runs."""
+    """Records the trainings that the study "chain" calls; each leaves finished runs."""
     folder = tmp_path / "conf"
     (tmp_path / "docs" / "results").mkdir(parents=True)
     chain = folder / "experiment" / "chain"
@@ -178,7 +178,7 @@ def test_a_missing_row_is_run_again_with_what_it_starts_from_where_outputs_are_g
         ["experiment=chain/second", "model.init=normal", "seed=1"],
         ["experiment=chain/third"],
     ]
-    assert rows("chain")[:-1] == kept  # what was recorded stays
+    assert rows("chain")[:-1] == kept  # earlier rows are kept
     assert rows("chain")[-1]["run"] == "third/seed-1"
 
 

@@ -1,4 +1,4 @@
-"""Averages of weights."""
+"""Averages of the weights."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from context_agg.training.averaging import warm_ema
 
 
 def test_the_average_forgets_the_start_and_then_has_its_decay() -> None:
-    """Against the definition; without the warm start 0.97 of the first would be left."""
+    """Compares with the definition; without the warm start 0.97 of the first would remain."""
     average = warm_ema(0.999)
     value, first_share = torch.tensor(0.0, dtype=torch.float64), 1.0
     for step in range(30):

@@ -1,4 +1,4 @@
-"""Intersection over union beside its definition with sets of pixels, in numpy."""
+"""Intersection over union against its definition with sets of pixels, in numpy."""
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def by_definition(predicted: np.ndarray, truth: np.ndarray, classes: int) -> lis
 def test_it_is_what_its_name_says(
     classes: int, shape: tuple[int, int, int], void: float, seed: int
 ) -> None:
-    """Image by image, for classes that do not occur, and where all is void."""
+    """Holds image by image, for classes that do not occur, and if all pixels are void."""
     generator = np.random.default_rng(seed)
     predicted = generator.integers(0, classes, shape)
     truth = generator.integers(0, generator.integers(1, classes + 1), shape)
