@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from context_agg.ops import CONV_OPS
-from context_agg.ops.checks import is_whole
+from context_agg.ops.checks import is_number, is_whole
 
 Check = Callable[[Any], bool]
 
@@ -20,11 +20,6 @@ Check = Callable[[Any], bool]
 def whole(least: int) -> Check:
     """A check for a whole number, `least` or more."""
     return partial(is_whole, least=least)
-
-
-def number(value: object) -> bool:
-    """Whether the value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def names(value: object) -> bool:
@@ -57,10 +52,10 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("fresh", names, "a list of parts of the network: [] or [context]"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
-    ("optimizer.lr", lambda v: number(v) and v > 0, "a number above 0"),
-    ("optimizer.eps", lambda v: number(v) and v >= 0, "a number, 0 or more"),
-    ("optimizer.momentum", lambda v: number(v) and 0 <= v < 1, "a number from 0 to below 1"),
-    ("optimizer.weight_decay", lambda v: number(v) and v >= 0, "a number, 0 or more"),
+    ("optimizer.lr", lambda v: is_number(v) and v > 0, "a number above 0"),
+    ("optimizer.eps", lambda v: is_number(v) and v >= 0, "a number, 0 or more"),
+    ("optimizer.momentum", lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),
+    ("optimizer.weight_decay", lambda v: is_number(v) and v >= 0, "a number, 0 or more"),
     ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
     ("trainer.devices", lambda v: v == 1, "1: a run uses one device"),
     ("trainer.accumulate_grad_batches", whole(1), "a whole number, 1 or more"),

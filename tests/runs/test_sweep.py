@@ -9,7 +9,7 @@ import pytest
 
 from context_agg.ops import CONV_OPS
 from context_agg.runs.sweep import run_name
-from context_agg.train import main
+from tests.command import call
 from tests.tiny_run import TINY
 
 SWEEP = [*TINY, "trainer.max_epochs=1", "hydra.sweep.dir=here"]
@@ -33,17 +33,7 @@ def test_names_hold_no_characters_that_hydra_or_a_shell_would_trip_over(
 
 def sweep(*overrides: str) -> int | str | None:
     """Calls the command in this process; returns its exit code."""
-    return call("-m", *overrides)
-
-
-def call(*arguments: str) -> int | str | None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", *arguments])
-        try:
-            main()
-        except SystemExit as exit_:
-            return exit_.code
-    return 0
+    return call("train", "-m", *overrides)
 
 
 def runs(folder: Path) -> dict[str, int]:
@@ -102,8 +92,8 @@ def test_a_sweep_that_a_file_describes_has_the_file_s_name_and_needs_no_m(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("context_agg.train.train", pretend)
     basic = "hydra/launcher=basic"
-    assert call("experiment=digits/backprop", basic, "backprop=auto", "seed=1,2") == 0
-    assert call("experiment=post/broken", basic, "optimizer.lr=0.1") == 0
+    assert call("train", "experiment=digits/backprop", basic, "backprop=auto", "seed=1,2") == 0
+    assert call("train", "experiment=post/broken", basic, "optimizer.lr=0.1") == 0
     folders = {str(file.parent) for file in Path("outputs").rglob("train.log")}
     assert folders == {
         *(
@@ -125,11 +115,11 @@ def test_a_folder_of_experiments_of_ones_own(
     text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {backprop: '%s'}}}\n"
     mine.write_text(text % "auto,brokn")
     given = ("--config-dir", "mine", "experiment=mine")
-    assert call(*given) == f"backprop=brokn must be one of {', '.join(CONV_OPS)}"
-    assert "did you mean 'optimizer.lr'" in str(call(*given, "optimizer.lrr=1"))
+    assert call("train", *given) == f"backprop=brokn must be one of {', '.join(CONV_OPS)}"
+    assert "did you mean 'optimizer.lr'" in str(call("train", *given, "optimizer.lrr=1"))
     assert not Path("outputs").exists()
     mine.write_text(text % "auto,broken")
-    assert call(*given) == 0
+    assert call("train", *given) == 0
     folders = {str(file.parent) for file in Path("outputs").rglob("train.log")}
     runs = (f"backprop-{backprop}/seed-0" for backprop in ("auto", "broken"))
     assert folders == {f"outputs/sweep_backprop_experiment-mine/{run}" for run in runs}

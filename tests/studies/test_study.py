@@ -3,34 +3,22 @@
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from context_agg.cli.compose import CONF
-from context_agg.train import main
 from studies import results, study
-from studies.__main__ import STUDIES, TABLES
-from studies.__main__ import main as studies_main
+from studies.__main__ import STUDIES, TABLES, main
 from studies.study import Study, SweepRun
 from studies.tables import in_words
+from tests.command import call
 from tests.fake_mnist import write_mnist
 
 BATCH = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
 SCENES = [f"data.{part}_scenes=16" for part in ("train", "validation", "test")]
 STAGES = ("front_end", "basic", "plain", "joint", "lifted", "lifted_joint", "large")
 PARTS = sorted(f"{file.parent.name}/{file.stem}" for file in CONF.glob("experiment/*/*.yaml"))
-
-
-def call(*arguments: str) -> int | str | None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", *arguments])
-        try:
-            main()
-        except SystemExit as exit_:
-            return exit_.code
-    return 0
 
 
 def first_run(part: str) -> SweepRun:
@@ -43,7 +31,7 @@ def train_a_batch(part: str) -> SweepRun:
     run = first_run(part)
     few = SCENES if part.startswith("scenes/") else []
     options = ["hydra/launcher=basic", "trainer.max_epochs=1", *BATCH, *few]
-    assert call(f"experiment={part}", *run.lines.values(), *options) == 0
+    assert call("train", f"experiment={part}", *run.lines.values(), *options) == 0
     return run
 
 
@@ -223,10 +211,10 @@ def test_names_of_directories_in_words(variant: str, words: str, expected: str) 
 def test_the_command_lists_the_studies_and_refuses_an_unknown_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    studies_main([])
+    main([])
     listed = capsys.readouterr().out
     for name in STUDIES:
         assert f"| {name} |" in listed
     assert listed == TABLES["studies"]()
     with pytest.raises(SystemExit, match="there is no study 'digit'; choose one of all, digits"):
-        studies_main(["digit"])
+        main(["digit"])
