@@ -40,7 +40,7 @@ study: $(VENV)/installed ## repeat a study, such as NAME=post; without a name, l
 results: $(VENV)/installed ## run and record what docs/results lacks, then remake all figures and tables
 	$(BIN)/python -m studies all
 
-figures: $(VENV)/installed ## make every figure and table of README and docs from the recorded numbers
+figures: $(VENV)/installed ## draw every figure and table of README and docs; trains nothing
 	$(BIN)/python -m studies all --draw
 
 # Every test has one thread, so they run side by side, a process per core.

@@ -9,24 +9,18 @@ import importlib
 import inspect
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import hydra
-import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.compose import CONF
 from context_agg.cli.errors import one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
-from context_agg.gradients.backward_report import (
-    BackwardReport,
-    Raised,
-    TensorCheck,
-    measure_backward,
-)
-from context_agg.networks.context import DilatedConv2d
-from context_agg.ops import ConvOp, get_conv_op
+
+if TYPE_CHECKING:
+    from context_agg.ops import ConvOp
 
 
 def check(cfg: DictConfig) -> bool:
@@ -35,11 +29,21 @@ def check(cfg: DictConfig) -> bool:
     Raises:
         UserError: for a value that is not valid.
     """
-    from context_agg.runs.build import accelerator, build  # Lightning takes seconds
+    # not at the top: a mistake on the command line is answered before torch is imported
+    import torch
+
+    from context_agg.gradients.backward_report import measure_backward
+    from context_agg.gradients.report_text import report_lines
+    from context_agg.networks.context import DilatedConv2d
+    from context_agg.ops import get_conv_op
+    from context_agg.runs.build import accelerator, build
     from context_agg.runs.start_from import start_from
 
     start = time.perf_counter()
+    torch.set_num_threads(1)  # the tensors are so small that threads only wait
     with one_message():
+        if cfg.op is not None:  # takes the place of backprop
+            cfg = OmegaConf.merge(cfg, {"backprop": "auto"})  # type: ignore[assignment]
         data, learner = build(cfg)
         start_from(cfg, learner.network, data.spec)
         op = get_conv_op(cfg.backprop) if cfg.op is None else user_op(cfg.op)
@@ -50,14 +54,14 @@ def check(cfg: DictConfig) -> bool:
     x, target = (part.to(device) for part in data.train.batch(slice(cfg.images), torch.float64))
     report = measure_backward(op, learner.network, learner.loss, x, target)
     print(f"backprop={name} against float64 autograd on {len(x)} images, {device}")
-    print(*lines(report), sep="\n")
+    print(*report_lines(report), sep="\n")
     found = "; ".join(f"{what} at {', '.join(where)}" for what, where in report.wrong.items())
     verdict = f"WRONG: {found}" if report.wrong else "right"
     print(f"\n{name} is {verdict}  ({time.perf_counter() - start:.1f} s)")
     return not report.wrong
 
 
-def user_op(path: str) -> ConvOp:
+def user_op(path: str) -> "ConvOp":
     """Imports the operator at package.module:function.
 
     Raises:
@@ -75,58 +79,17 @@ def user_op(path: str) -> ConvOp:
     return op
 
 
-def lines(report: BackwardReport) -> Iterator[str]:
-    """Formats the report as three tables."""
-    yield "\nEach layer by itself, on its own input and gradient, with a random kernel:\n"
-    yield from layer_lines(report.layers)
-    yield "\nIn training, where errors of later layers reach the earlier ones:\n"
-    if isinstance(report.parameters, Raised):
-        yield f"raised {report.parameters.error}"
-    else:
-        width = max(map(len, report.parameters))
-        yield f"{'parameter':<{width}}   cosine   norm ratio   signs"
-        for name, (cosine, ratio, signs) in report.parameters.items():
-            yield f"{name:<{width}}  {cosine:>7.4f}  {ratio:>11.4f}  {signs:>6.3f}"
-    yield "\nFinite differences, float64, 2 images of 3 maps, 3x3 kernel:\n"
-    for case, failures in report.gradchecks.items():
-        yield f"gradcheck, {case}: {', '.join(failures) or 'passed'}"
-    if isinstance(report.differences, Raised):
-        yield f"central differences: raised {report.differences.error}"
-    else:
-        yield "step eps          " + " ".join(f"{eps:>7.0e}" for eps in report.differences)
-        errors = report.differences.values()
-        yield "relative error    " + " ".join(f"{error:>7.0e}" for error in errors)
-
-
-def layer_lines(checks: Sequence[TensorCheck | Raised]) -> Iterator[str]:
-    """Formats a line for every tensor of every layer."""
-    width = max(len(check.layer) for check in checks)
-    yield (
-        f"{'layer':<{width}}  dilation  tensor       exact  largest difference    cosine    norm  "
-        "signs  in float32"
-    )
-    yield f"{'':<{width}}                                absolute relative             ratio"
-    for check in checks:
-        where = f"{check.layer:<{width}}  {check.dilation:>8}"
-        if isinstance(check, Raised):
-            yield f"{where}  raised {check.error}"
-            continue
-        cosine, ratio, signs = check.alignment
-        yield (
-            f"{where}  {check.tensor:<11}  {'yes' if check.exact else 'NO':<5}  "
-            f"{check.difference:>8.1e} {check.relative:>8.1e}  "
-            f"{cosine:>8.4f} {ratio:>7.4f} {signs:>6.3f}    {check.in_float32:>8.1e}"
-        )
-
-
 def print_catch_table(cfg: DictConfig) -> None:
     """Prints which check catches which mistake, a Markdown table, each row when it is known.
 
     Raises:
         UserError: for a value that the table does not support.
     """
-    from context_agg.runs.catch import CHECKS, catch_rows  # Lightning takes seconds
+    import torch
 
+    from context_agg.runs.catch import CHECKS, catch_rows
+
+    torch.set_num_threads(1)
     with one_message():
         rows = catch_rows(cfg)
     print(f"| rule | {' | '.join(CHECKS)} |")
@@ -139,7 +102,6 @@ def print_catch_table(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> None:
     """Runs the check; exits with 1 if something is wrong."""
     quiet()
-    torch.set_num_threads(1)  # the tensors are so small that threads only wait
     if cfg.backprop == "all" and cfg.op is None:
         print_catch_table(cfg)
     elif not check(cfg):
@@ -148,8 +110,6 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Runs the command."""
-    if {"-m", "--multirun"} & set(sys.argv[1:]):
-        sys.exit("check takes one rule at a time: backprop=NAME, or backprop=all for a table")
     check_command_line(sys.argv[1:], "check")
     run()
 

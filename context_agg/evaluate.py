@@ -23,6 +23,7 @@ def evaluate(run_dir: Path) -> dict[str, float]:
 
     with one_message():
         cfg, weights = read_settings(run_dir), read_weights(run_dir)
+        quiet()
         from context_agg.runs.build import build, build_trainer  # Lightning
 
         data, learner = build(cfg)
@@ -40,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_mistake():
         metrics = run_dir / METRICS
         recorded = read_json(metrics) if metrics.is_file() else {}
-        quiet()
         scores = evaluate(run_dir)
     for name, value in scores.items():
         note = "not recorded by the run"

@@ -8,12 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.parser import command_parser
-from context_agg.runs.directory import DATA_SPEC, METRICS, SETTINGS
-from context_agg.runs.load import WEIGHTS, read_settings, read_weights
+from context_agg.runs.directory import DATA_SPEC, METRICS, SETTINGS, WEIGHTS
 
 
 def export(run_dir: Path, out: Path) -> None:
@@ -24,6 +21,10 @@ def export(run_dir: Path, out: Path) -> None:
         FileExistsError: if `out` exists.
         ValueError: as in `read_settings` and `read_weights`.
     """
+    from safetensors.torch import save_file  # torch
+
+    from context_agg.runs.load import read_settings, read_weights
+
     if out.exists():
         raise FileExistsError(f"{out} already exists; delete it or name another directory")
     read_settings(run_dir)

@@ -8,7 +8,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from context_agg.cli.errors import exit_on_mistake, one_message
+import torch
+from hydra.errors import InstantiationException
+
 from context_agg.cli.quiet import quiet
 from studies import convolutions, digits, gradients, lecture, mnist, post, scenes
 from studies.study import Study
@@ -63,11 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quiet()
     names = list(STUDIES) if "all" in given.names else given.names
     failed: list[str] = []
-    with exit_on_mistake(), one_message():
+    torch.set_num_threads(1)  # what the documents say of every number
+    try:
         for name in names:
             if not given.draw:
                 failed += STUDIES[name].run()
             STUDIES[name].draw()
+    except (InstantiationException, FileExistsError) as error:  # data or runs in the way
+        sys.exit(str(error.__cause__ or error))
     write_tables()
     if failed:
         sys.exit(f"{len(failed)} runs failed: {', '.join(failed)}")

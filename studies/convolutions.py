@@ -46,9 +46,9 @@ from studies.convolution_plots import (
 )
 from studies.layer_comparison import compare_layers
 from studies.results import ROOT, read
+from studies.step import step
 from studies.study import Study
 from studies.tables import plain_table
-from studies.training import step
 
 TRAINED = ROOT / "models" / "basic_mnist"  # from the identity, with manual, 3 epochs
 SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), 4)

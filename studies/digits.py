@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from studies.plots import RULES, draw_seeds
-from studies.results import read_curves
+from studies.results import recorded_curves
 from studies.study import Study
 from studies.tables import in_words, sweep_table
 
@@ -15,7 +15,7 @@ def plot_digits() -> Figure:
     """Held-out accuracy by epoch of every seed, a row per start; on the right from 0.9."""
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     panels = dict(zip(STARTS, figure.subplots(2, 2, sharex=True), strict=True))
-    for variant, runs in read_curves("digits", "backprop").items():
+    for variant, runs in recorded_curves("digits", "backprop").items():
         words = in_words(variant)
         rule, start = words.split(", ")
         accuracies = [curves["val/accuracy"] for curves in runs]

@@ -25,9 +25,9 @@ from context_agg.runs.build import build
 from context_agg.runs.catch import CHECKS, catch_rows
 from studies.plots import RULES
 from studies.results import read
+from studies.step import step
 from studies.study import Study
 from studies.tables import plain_table
-from studies.training import step
 
 STARTS = {  # by name, what is put beside the true gradient
     "post, `broken`": ("experiment=post_broken",),

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from context_agg.cli.compose import compose_config
 from context_agg.runs.build import build
 from context_agg.runs.curves import plot_bands
-from studies.results import Curves, read, read_curves
+from studies.results import Curves, read, recorded_curves
+from studies.step import step
 from studies.study import Study
 from studies.tables import plain_table
-from studies.training import step
 
 BATCHES, ROUNDS = 12, 5  # of 128 images; the first round warms up and does not count
 NETWORKS = {
@@ -53,7 +53,7 @@ def measure_speed() -> Iterator[list[str]]:
 
 def recorded() -> dict[str, list[Curves]]:
     """The recorded curves, in words."""
-    curves = read_curves("lecture", "lecture") | read_curves("lecture", "basic")
+    curves = recorded_curves("lecture", "lecture") | recorded_curves("lecture", "basic")
     return {WORDS[variant]: runs for variant, runs in curves.items()}
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
 from studies.plots import RULES, draw_dots, draw_seeds
-from studies.results import read_curves
+from studies.results import recorded_curves
 from studies.study import Study
 from studies.tables import plain_table, scores, sweep_table
 
@@ -55,7 +55,7 @@ def plot_models() -> Figure:
 
 def plot_best() -> Figure:
     """Held-out cost and accuracy of the best by epoch, a line per seed."""
-    runs = read_curves("mnist", "best")["best"]
+    runs = recorded_curves("mnist", "best")["best"]
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, scalar, label in (

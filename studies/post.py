@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
 from studies.plots import draw_seeds
-from studies.results import Curves, read_curves
+from studies.results import Curves, recorded_curves
 from studies.study import Study
 from studies.tables import plain_table
 
@@ -24,7 +24,7 @@ SEEDS = (COLORS[6], COLORS[0], COLORS[1])
 
 def recorded() -> dict[str, list[Curves]]:
     """The recorded curves, in words."""
-    return {words: read_curves("post", part)[part] for part, words in WORDS.items()}
+    return {words: recorded_curves("post", part)[part] for part, words in WORDS.items()}
 
 
 def plot_post() -> Figure:

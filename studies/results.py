@@ -27,7 +27,7 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def read_curves(study: str, part: str) -> dict[str, list[Curves]]:
+def recorded_curves(study: str, part: str) -> dict[str, list[Curves]]:
     """The recorded curves of one part of a study: for each variant, those of its runs (seeds)."""
     runs: dict[str, Curves] = {}
     for row in read(f"{study}_curves"):

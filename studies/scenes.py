@@ -25,10 +25,10 @@ from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 from context_agg.training.metrics import MeanIoU
 from studies.plots import draw_dots, draw_seeds
-from studies.results import ROOT, read, read_curves
+from studies.results import ROOT, read, recorded_curves
+from studies.step import step
 from studies.study import Study
 from studies.tables import plain_table, scores, sweep_table
-from studies.training import step
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
 SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")
@@ -86,10 +86,11 @@ def measure_signal() -> Iterator[list[str]]:
 
 
 def measure_cut() -> Iterator[list[str]]:
-    """Per front end of `make scenes`: how much of its class maps of digits is above 0, on ink."""
+    """Per front end of the study: how much of its class maps of digits is above 0, on ink."""
     yield ["seed", "above 0 on ink, mean", "lowest map", "highest map", "IoU with context"]
-    for seed in range(3):
-        network, _ = load_network(ROOT / "outputs" / "scenes" / "front_end" / f"seed-{seed}")
+    for front_end in (run for run in STUDY.runs() if run.part == "front_end"):
+        seed = front_end.seed
+        network, _ = load_network(ROOT / front_end.directory)
         data, _ = stage_two("identity", seed)
         target = data.test.target[:100]
         ink = (target > 0) & (target != VOID)
@@ -226,7 +227,7 @@ DRAWN = {
 
 def ious(variant: str) -> list[list[float]]:
     """Held-out mean IoU by epoch, of every seed; the joint stage's follow those before it."""
-    recorded = read_curves("scenes", variant.partition("/")[0])[variant]
+    recorded = recorded_curves("scenes", variant.partition("/")[0])[variant]
     runs = [curves["val/iou"] for curves in recorded]
     if variant not in JOINED:
         return runs

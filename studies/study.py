@@ -10,13 +10,14 @@ from pathlib import Path
 
 import yaml
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 from PIL import Image
 
 from context_agg.cli.compose import CONF, compose_config
 from context_agg.cli.sweeps import alternatives
 from context_agg.export import export
 from context_agg.runs.curves import read_curves
-from context_agg.runs.directory import METRICS, read_json
+from context_agg.runs.directory import METRICS, finished_scores, read_json
 from context_agg.runs.sweep import run_name
 from context_agg.runs.table import Row
 from studies.results import FIGURES, ROOT, Measure, add_rows, measure, read
@@ -55,14 +56,25 @@ class SweepRun:
         """The run's directory, relative to the root of the repository."""
         return Path("outputs", self.study, self.name)
 
+    def config(self) -> DictConfig:
+        """Composes its whole configuration."""
+        return compose_config(f"experiment={self.study}/{self.part}", *self.lines.values())
+
     @property
     def finished(self) -> bool:
-        return (ROOT / self.directory / METRICS).is_file()
+        """Whether its directory holds the finished run.
+
+        Raises:
+            FileExistsError: if the run there has other settings than the study has now.
+        """
+        directory = ROOT / self.directory
+        there = (directory / METRICS).is_file()
+        return there and finished_scores(directory, self.config()) is not None
 
     def starts_from(self) -> Path | None:
         """The directory of the run whose weights this run starts from."""
-        cfg = compose_config(f"experiment={self.study}/{self.part}", *self.lines.values())
-        return None if cfg.start_from is None else Path(cfg.start_from)
+        start = self.config().start_from
+        return None if start is None else Path(start)
 
 
 @dataclass(frozen=True)

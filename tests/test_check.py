@@ -184,7 +184,12 @@ def test_a_model_without_convolutions_is_refused() -> None:
         check(compose_config("model=linear", command="check"))
 
 
-def test_several_checks_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_checks_at_once_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "one rule at a time" in str(run(monkeypatch, "experiment=digits/backprop"))
+    assert list(tmp_path.iterdir()) == []
     assert "one rule at a time" in str(run(monkeypatch, "-m", "backprop=auto,manual"))
     assert "did you mean 'op'" in str(run(monkeypatch, "opp=a:b"))
 

@@ -104,7 +104,7 @@ def test_backprop_reaches_every_convolution(backprop: str) -> None:
     assert {conv.backprop for conv in net.context.convolutions} == {backprop}
 
 
-def test_defaults_are_those_of_the_design() -> None:
+def test_defaults_are_those_of_the_contract() -> None:
     cfg = compose_config()
     assert (cfg.seed, cfg.backprop, cfg.compile) == (0, "manual", False)
     assert (cfg.model.channels, cfg.model.init, cfg.model.padding) == (16, "identity", "same")

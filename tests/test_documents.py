@@ -1,6 +1,7 @@
 """The documents say what the recorded numbers say."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ MODEL = ROOT / "models" / "basic_mnist"
 def test_tables_are_those_of_the_recorded_runs(document: Path) -> None:
     text = document.read_text()
     assert with_tables(document, TABLES) == text
+
+
+def test_every_table_stands_in_a_document() -> None:
+    shown = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"<!-- table (\w+) -->", document.read_text())
+    }
+    assert shown == TABLES.keys()
 
 
 def test_the_model_in_the_repository_is_small_and_loads() -> None:

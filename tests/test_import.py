@@ -31,6 +31,8 @@ def loaded(code: str, *arguments: str) -> set[str]:
 
 def test_a_drop_in_user_pays_for_torch_and_nothing_heavier() -> None:
     assert loaded("import context_agg") == set()
+    assert loaded("import context_agg; context_agg.ops.CONV_OPS['manual']") == {"torch"}
+    assert loaded("import context_agg; assert 'ops' in dir(context_agg)") == set()
     assert loaded("from context_agg import ContextModule, DilatedConv2d") == {"torch"}
     assert loaded("import context_agg.ops") == {"torch"}
 
@@ -46,6 +48,12 @@ REPORT = {"matplotlib", "tensorboard", "hydra"}
         ("export", [MODEL, "OUT"], {"torch", "hydra"}),
         ("report", ["FOLDER"], REPORT),
         ("report", ["--help"], {"hydra"}),
+        ("predict", ["--help"], {"hydra"}),
+        ("predict", [MODEL], {"hydra"}),
+        ("export", [MODEL], {"hydra"}),
+        ("evaluate", ["FOLDER"], {"hydra", "torch"}),
+        ("check", ["--help"], {"hydra"}),
+        ("check", ["opp=1"], {"hydra"}),
         ("evaluate", ["--help"], {"hydra"}),
         ("train", ["--help"], {"hydra"}),
         ("train", ["optimizer.lrr=1"], {"hydra"}),

@@ -84,7 +84,7 @@ def test_rooms_side_by_side_have_no_circles() -> None:
 
 
 def test_the_package_s_face_is_the_context_module() -> None:
-    assert imports(PACKAGE / "__init__.py") == {"networks.context"}
+    assert imports(PACKAGE / "__init__.py") == {"networks.context", "ops"}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda f: f.stem)

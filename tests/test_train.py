@@ -20,7 +20,7 @@ from tests.tiny_run import TINY, run, scalars, weights
 EVERY_EPOCH = {"train/loss", "train/accuracy", "val/loss", "val/accuracy"}
 
 
-def test_a_run_directory_holds_what_the_design_promises(
+def test_a_run_directory_holds_what_is_promised(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores = run(tmp_path)

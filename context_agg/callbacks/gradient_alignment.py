@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from context_agg.gradients.agreement import align, by_layer, network_gradients
-from context_agg.gradients.alignment import plot_alignment, read_alignment
+from context_agg.gradients.alignment_history import plot_alignment, read_alignment
 from context_agg.ops.checks import check_whole
 from context_agg.training.learner import Learner
 

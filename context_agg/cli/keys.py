@@ -20,6 +20,7 @@ from context_agg.cli.compose import COMMAND, CONF, compose_config
 from context_agg.cli.sweeps import alternatives, file_params
 
 ALL_KEYS = "`python -m context_agg.train --cfg job` prints all keys"
+ONE_RULE = "check takes one rule at a time: backprop=NAME, or backprop=all for a table"
 PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 SET_BY_US = ("params", "logger", "enable_progress_bar")  # constructor arguments that we pass
 
@@ -40,13 +41,17 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
     """
     flags, rest = _flags().parse_known_args(arguments)
     lines = [argument for argument in rest if "=" in argument and argument[0] != "-"]
+    if flags.multirun and command == "check":
+        raise SystemExit(ONE_RULE)
     if not lines:
         return
     composed = partial(compose_config, command=command, config_dir=flags.config_dir, hydra=True)
+    taken: dict[str, list[str]] = {}
+    swept = flags.multirun
     try:
         taken = alternatives(lines)
         first = composed(*(values[0] for values in taken.values()))
-        swept = flags.multirun or first.hydra.mode is RunMode.MULTIRUN
+        swept = swept or first.hydra.mode is RunMode.MULTIRUN
         if swept:
             taken = alternatives([*file_params(first.hydra), *lines])
         for combination in _combinations(taken):
@@ -63,16 +68,18 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
     except ConfigCompositionException as error:
         if unknown := re.match(r"Could not override '(.+)'", str(error)):
             key = unknown[1]
-            line = next(line for line in lines if line.startswith(key))
+            line = taken[key][0]
             raise SystemExit(f"unknown key {key!r} in {line}: {_hint(key, composed)}") from None
-        if flags.multirun:
+        if swept:
             raise SystemExit(str(error)) from None
         return
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    for key in PLACES:
-        if key in taken:
-            _check_writable(key, taken[key][0].partition("=")[2])
+    if swept and command == "check":
+        raise SystemExit(ONE_RULE)
+    for override in OverridesParser.create().parse_overrides(lines):
+        if override.key_or_group in PLACES:
+            _check_writable(override.key_or_group, str(override.value()))
 
 
 def _flags() -> argparse.ArgumentParser:
@@ -80,6 +87,7 @@ def _flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--cfg", "-c")  # or -c would be taken for -cd
     return parser
 
 
@@ -96,7 +104,8 @@ def _check_added(lines: Iterable[str], cfg: DictConfig, composed: Compose) -> No
     """Rejects an added key (`+`) that neither conf/ nor the class that receives it has."""
     for override in OverridesParser.create().parse_overrides(list(lines)):
         key = override.key_or_group
-        known = override.is_hydra_override() or (CONF / key).is_dir()
+        folders = (CONF, Path(composed.keywords["config_dir"] or CONF))
+        known = override.is_hydra_override() or any((folder / key).is_dir() for folder in folders)
         if known or not (override.is_add() or override.is_force_add()):
             continue
         group, _, name = key.rpartition(".")

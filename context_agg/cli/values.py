@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from context_agg.ops import CONV_OPS
+from context_agg.ops import get_conv_op
 from context_agg.ops.checks import is_number, is_whole
 
 Check = Callable[[Any], bool]
@@ -41,7 +41,6 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (such as 0.1, up to 1.0) or a whole number (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
-    ("backprop", lambda v: v in CONV_OPS, f"one of {', '.join(CONV_OPS)}"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("images", whole(1), "a whole number, 1 or more"),
     (
@@ -73,11 +72,11 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         ValueError: for the first wrong value, naming the key, the value and what it must be.
     """
+    if not (cfg.backprop == "all" and "op" in cfg):  # `check` compares them all
+        get_conv_op(cfg.backprop)
     for key, is_right, requirement in CHECKS:
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
-        if key == "backprop" and cfg.backprop == "all" and "op" in cfg:
-            continue  # `check` runs all of them
         if node is not None and name in node and not is_right(node[name]):
             raise ValueError(f"{key}={node[name]} must be {requirement}")
     if cfg.get("front_end") is not None and "front_end" not in cfg.model:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from context_agg.data.batches import Images
 from context_agg.data.digits import digit_sets
-from context_agg.data.images import ImageData
+from context_agg.data.images import ImageData, check_loading
 from context_agg.data.mnist import mnist_sets
 from context_agg.data.spec import VOID
 from context_agg.ops.checks import check_choice, check_whole
@@ -54,6 +54,7 @@ def load_digit_scenes(
         ValueError: for an unknown source, or a scene too small for a digit.
         OSError: if MNIST is not there.
     """
+    check_loading(batch_size, held_out)
     check_choice("source", source, SOURCES)
     counts = {
         "size": size,

@@ -52,8 +52,7 @@ class ImageData(L.LightningDataModule):
         augment: Augment | None = None,
     ) -> None:
         super().__init__()
-        check_choice("held_out", held_out, ("validation", "test"))
-        check_whole("batch_size", batch_size)
+        check_loading(batch_size, held_out)
         for part, pair in (("train", train), ("validation", validation), ("test", test)):
             _check(part, pair, len(classes), dense)
         in_channels, height, width = test[0].shape[1:]
@@ -89,6 +88,16 @@ class ImageData(L.LightningDataModule):
         # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
         # The loader has its own generator because it draws a number from it every epoch.
         return DataLoader(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
+
+
+def check_loading(batch_size: int, held_out: str) -> None:
+    """Rejects what no data set can be loaded with; call it before data are read.
+
+    Raises:
+        ValueError: for a batch size below 1 or an unknown `held_out`.
+    """
+    check_choice("held_out", held_out, ("validation", "test"))
+    check_whole("batch_size", batch_size)
 
 
 def _check(part: str, data: Images, classes: int, dense: bool) -> None:

@@ -10,7 +10,7 @@ from torchvision import datasets
 
 from context_agg.data.augment import RandomAffine
 from context_agg.data.batches import Images
-from context_agg.data.images import ImageData, stratified_split
+from context_agg.data.images import ImageData, check_loading, stratified_split
 from context_agg.ops.checks import check_choice
 
 MARGINS = {"MNIST": 4, "FashionMNIST": 0}  # empty border around the object, in pixels
@@ -48,6 +48,8 @@ def load_mnist(
         OSError: if root is the wrong folder or a file, or missing files cannot be downloaded.
         ValueError: if a file is damaged, or for an unknown name.
     """
+    check_loading(batch_size, held_out)
+    augment = RandomAffine(shift, rotate, zoom)
     train, validation, test = mnist_sets(name, root)
     words = getattr(datasets, name).classes  # "0 - zero"
     return ImageData(
@@ -60,7 +62,7 @@ def load_mnist(
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,
-        augment=RandomAffine(shift, rotate, zoom),
+        augment=augment,
     )
 
 

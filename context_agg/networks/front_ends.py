@@ -118,9 +118,12 @@ def make_front_end(
             "a front end predicts a class for every pixel, but these data have one for every "
             "image; take dense data (data=digit_scenes), or leave out front_end="
         )
-    made = front_end(in_channels=in_channels, num_classes=num_classes)
-    with torch.no_grad():
-        made(torch.zeros(1, in_channels, *image_size))
+    try:
+        made = front_end(in_channels=in_channels, num_classes=num_classes)
+        with torch.no_grad():
+            made(torch.zeros(1, in_channels, *image_size))
+    except ValueError as error:  # it is made inside a model, which is not to blame
+        raise ValueError(f"front_end: {error}") from error
     return made
 
 

@@ -17,6 +17,7 @@ SETTINGS = ".hydra/config.yaml"
 DATA_SPEC = "data.json"
 METRICS = "metrics.json"
 BEST = "checkpoints/best.ckpt"
+WEIGHTS = "model.safetensors"  # of an exported run
 LOG = "train.log"  # the printed lines of a run in a sweep
 
 FORMAT = 2
@@ -70,11 +71,12 @@ def check_format(run_dir: Path) -> None:
         ValueError: if the format is not `FORMAT`.
     """
     file = run_dir / DATA_SPEC
-    written = read_json(file).get("format", 1) if file.is_file() else FORMAT
+    data = read_json(file) if file.is_file() else {"format": FORMAT}
+    written = data.get("format", 1) if isinstance(data, dict) else data
     if written != FORMAT:
         raise ValueError(
             f"{run_dir} is a run of format {written}, but this version of context_agg reads format "
-            f"{FORMAT}; train it again, or use the version that wrote it"
+            f"{FORMAT}; delete it and train it again, or use the version that wrote it"
         )
 
 

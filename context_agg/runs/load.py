@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from context_agg.cli.compose import CONF
 from context_agg.data.spec import DataSpec
-from context_agg.runs.directory import BEST, SETTINGS, check_format, read_spec
-
-WEIGHTS = "model.safetensors"  # of an exported run
+from context_agg.runs.directory import BEST, SETTINGS, WEIGHTS, check_format, read_spec
 
 
 def read_settings(run_dir: Path) -> DictConfig:

@@ -54,7 +54,7 @@ MISTAKES = [
         ["callbacks=gradient_noise", "callbacks.gradient_noise.eta=-1"],
         ["callbacks.gradient_noise: eta=-1 must be"],
     ),
-    (["backprop=manul"], ["backprop=manul must be one of auto, manual"]),
+    (["backprop=manul"], ["unknown backprop='manul'; choose one of auto, manual"]),
     # how it is trained
     (["optimizer.lr=0"], ["optimizer.lr=0 must be a number above 0"]),
     (["optimizer.lr=-1"], ["optimizer.lr=-1 must be a number above 0"]),
@@ -113,7 +113,7 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["backprop=auto,brokn"], "backprop=brokn must be one of auto"),
+        (["backprop=auto,brokn"], "unknown backprop='brokn'; choose one of auto"),
         (["optimizer.lr=0.1,-1"], "optimizer.lr=-1 must be"),
         (["model=basic,bascic"], "bascic"),
         (["seed=0,1", "trainer.max_epochs=0,1"], "trainer.max_epochs=0 must be"),

@@ -87,6 +87,16 @@ def test_a_wrong_option_is_refused(option: dict[str, Any], message: str) -> None
         load_digits(**{**OPTIONS, **option})
 
 
+@pytest.mark.parametrize("option", [{"held_out": "val"}, {"batch_size": 0}, {"shift": -1}])
+def test_a_wrong_option_is_refused_before_mnist_is_looked_for(
+    option: dict[str, Any], tmp_path: Path
+) -> None:
+    root = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=f"{next(iter(option))}="):
+        load_mnist(name="MNIST", root=root, **{**OPTIONS, **option})
+    assert list(tmp_path.iterdir()) == []
+
+
 # batches
 
 

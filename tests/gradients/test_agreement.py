@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from context_agg.callbacks.overfit import NotOverfit
 from context_agg.cli.compose import compose_config
 from context_agg.gradients.agreement import align, by_layer, network_alignment
-from context_agg.gradients.alignment import plot_alignment, read_alignment
+from context_agg.gradients.alignment_history import plot_alignment, read_alignment
 from context_agg.gradients.finite_differences import (
     difference_errors,
     gradcheck_failures,

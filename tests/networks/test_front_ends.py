@@ -51,7 +51,7 @@ def test_lifted_class_maps_have_the_same_probabilities_and_pass_the_identity() -
     assert not torch.equal(net(x), maps)  # negative values become 0
 
 
-def test_a_front_end_alone_has_the_parameters_of_the_whole_networks_stem() -> None:
+def test_a_front_end_alone_has_the_parameters_of_that_in_the_whole_network() -> None:
     alone, whole = (
         FrontEndNet(small(2), **DENSE),
         ContextNet(None, (1, 2), (1, 1), front_end=small(2), **DENSE),

@@ -199,7 +199,11 @@ MISTAKES = [
     ),
     ("scenes_joint", ["start_from=FOLDER/context", "model=plain"], "model.dilations=[1, 1, 2, 4"),
     ("scenes_joint", ["start_from=FOLDER/context", "front_end.lift=2"], "front_end.lift=0, this"),
-    ("scenes_front_end", ["front_end.stride=70"], "64x64, too small for stride=70"),
+    (
+        "scenes_front_end",
+        ["front_end.stride=70"],
+        "front_end: the image is 64x64, too small for",
+    ),
     (
         "scenes_front_end",
         ["callbacks.best_checkpoint.monitor=val/acuracy"],
@@ -211,7 +215,7 @@ MISTAKES = [
     ("scenes_front_end", ["data=digits"], "take dense data"),
     ("scenes_front_end", ["model=linear"], "front_end: this model has no front end"),
     ("scenes_front_end", ["~front_end"], "choose one with front_end=small"),
-    ("scenes_front_end", ["front_end.stride=0"], "stride=0 must be"),
+    ("scenes_front_end", ["front_end.stride=0"], "front_end: stride=0 must be"),
     ("scenes_front_end", ["data.digits=0"], "data: digits=0 must be"),
 ]
 

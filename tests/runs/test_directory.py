@@ -84,5 +84,5 @@ def test_a_run_of_another_format_is_one_message(tmp_path: Path) -> None:
     assert data.pop("format") == 2
     (tmp_path / "data.json").write_text(json.dumps(data))  # as the first version wrote it
     for read in (read_settings, lambda run_dir: finished_scores(run_dir, settings())):
-        with pytest.raises(ValueError, match=r"of format 1, .* reads format 2; train it again"):
+        with pytest.raises(ValueError, match=r"of format 1, .* reads format 2; delete it and"):
             read(tmp_path)

@@ -17,6 +17,7 @@ from context_agg.cli.compose import compose_config
 from context_agg.cli.errors import UserError
 from context_agg.cli.values import check_values
 from context_agg.data.digits import load_digits
+from context_agg.runs.classify import classify
 from context_agg.runs.load import load_network, read_settings
 from context_agg.train import train
 from tests.tiny_run import run
@@ -76,7 +77,7 @@ def test_predict_says_of_image_files_what_the_network_says_of_the_tensors(
     files = [tmp_path / f"{number}.png" for number in range(5)]
     for image, file in zip(images, files, strict=True):
         Image.fromarray(image[0].numpy()).save(file)
-    predictions = predict.predict(trained, files)
+    predictions = classify(*load_network(trained), files)
     for (description, probabilities), row in zip(predictions, expected, strict=True):
         assert description == "28x28 grey, light on dark, taken as it is"
         assert list(probabilities) == list("0123456789")

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from studies import digits, gradients, mnist, post, scenes
 from studies.plots import draw_dots
-from studies.results import read_curves
+from studies.results import recorded_curves
 
 FIGURES = {
     name: draw
@@ -35,8 +35,8 @@ def test_every_variant_is_a_row_of_dots() -> None:
 
 def test_the_joint_stage_goes_on_where_the_stage_before_it_ended() -> None:
     (before, *_), (after, *_) = (
-        read_curves("scenes", "lifted")["lifted"],
-        read_curves("scenes", "lifted_joint")["lifted_joint"],
+        recorded_curves("scenes", "lifted")["lifted"],
+        recorded_curves("scenes", "lifted_joint")["lifted_joint"],
     )
     assert scenes.ious("lifted")[0] == before["val/iou"] + after["val/iou"]
 
