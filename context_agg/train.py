@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.compose import COMMAND, CONF
-from context_agg.cli.errors import one_message
+from context_agg.cli.errors import exit_on_mistake, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 
@@ -72,7 +72,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 def main() -> None:
     """Runs the command."""
-    check_command_line(sys.argv[1:])
+    configs = check_command_line(sys.argv[1:])
+    if len(configs) > 1:
+        from context_agg.runs.build import check_parts
+
+        with exit_on_mistake(), one_message():
+            check_parts(configs)
     run()
 
 

@@ -28,12 +28,15 @@ Compose = partial[DictConfig]
 """`compose_config` with the command and the user's folder filled in."""
 
 
-def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None:
+def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list[DictConfig]:
     """Composes the configuration that the arguments describe, and checks its keys and values.
 
     A key must be in conf/. `+` adds an argument of a library's class that is not in conf/, such as
     `+trainer.gradient_clip_val=1`, if the class has such an argument. In a sweep, every value of a
     key is checked together with the first values of the other keys.
+
+    Returns:
+        The configurations that were checked: in a sweep, one for every value of a key.
 
     Raises:
         SystemExit: for a mistake, with one message that says what to do. Without a sweep, mistakes
@@ -44,7 +47,7 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
     if flags.multirun and command == "check":
         raise SystemExit(ONE_RULE)
     if not lines:
-        return
+        return []
     composed = partial(compose_config, command=command, config_dir=flags.config_dir, hydra=True)
     taken: dict[str, list[str]] = {}
     swept = flags.multirun
@@ -54,8 +57,10 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
         swept = swept or first.hydra.mode is RunMode.MULTIRUN
         if swept:
             taken = alternatives([*file_params(first.hydra), *lines])
+        configs = []
         for combination in _combinations(taken):
             cfg = composed(*combination)
+            configs.append(cfg)
             _check_added(combination, cfg, composed)
             from context_agg.cli.values import check_values  # torch: not for an unknown key
 
@@ -72,7 +77,7 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
             raise SystemExit(f"unknown key {key!r} in {line}: {_hint(key, composed)}") from None
         if swept:
             raise SystemExit(str(error)) from None
-        return
+        return []
     except ValueError as error:
         raise SystemExit(str(error)) from None
     if swept and command == "check":
@@ -80,6 +85,7 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> None
     for override in OverridesParser.create().parse_overrides(lines):
         if override.key_or_group in PLACES:
             _check_writable(override.key_or_group, str(override.value()))
+    return configs
 
 
 def _flags() -> argparse.ArgumentParser:

@@ -2,12 +2,13 @@
 
 import copy
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from context_agg.cli.values import check_values
@@ -34,6 +35,29 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
     loss, schedule = instantiate(cfg.loss), instantiate(cfg.get("schedule"))
     return data, Learner(network, optimizer, data.spec, loss, schedule)
+
+
+def check_parts(configs: Iterable[DictConfig]) -> None:
+    """Makes the data, network and callbacks of every run of a sweep, before the first run.
+
+    Data are read once, and once more for every value of theirs that the sweep varies.
+
+    Raises:
+        InstantiationException: for a value that a constructor rejects.
+    """
+    specs: dict[str, DataSpec] = {}
+    made: set[str] = set()
+    for cfg in configs:
+        data, whole = (
+            OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in keys if key in cfg]))
+            for keys in (["data"], ["data", "model", "front_end", "callbacks", "backprop"])
+        )
+        if whole not in made:
+            made.add(whole)
+            if data not in specs:
+                specs[data] = instantiate(copy.deepcopy(cfg).data).spec
+            instantiate(copy.deepcopy(cfg).model, **specs[data].shapes)
+            build_callbacks(copy.deepcopy(cfg), specs[data])
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:

@@ -117,6 +117,9 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
         (["optimizer.lr=0.1,-1"], "optimizer.lr=-1 must be"),
         (["model=basic,bascic"], "bascic"),
         (["seed=0,1", "trainer.max_epochs=0,1"], "trainer.max_epochs=0 must be"),
+        (["data.batch_size=64,0"], "data: batch_size=0 must be"),
+        (["model.channels=2,4", "model.dilations=[1,1,2,4,8,16,1],[0,1]"], "model: dilations=[0,"),
+        (["callbacks.label_images.images=1,0"], "callbacks.label_images: images=0 must be"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_found_before_its_first_run(

@@ -9,6 +9,7 @@ import pytest
 
 from context_agg.runs.sweep import run_name
 from tests.command import call
+from tests.fake_mnist import write_mnist
 from tests.tiny_run import TINY
 
 SWEEP = [*TINY, "trainer.max_epochs=1", "hydra.sweep.dir=here"]
@@ -88,6 +89,8 @@ def test_a_sweep_that_a_file_describes_has_the_file_s_name_and_needs_no_m(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if the command line gives a single one of the values that the file sweeps over."""
+    write_mnist(tmp_path / "DIR")
+    monkeypatch.setenv("CONTEXT_AGG_DATA", str(tmp_path / "DIR"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("context_agg.train.train", pretend)
     basic = "hydra/launcher=basic"
