@@ -25,32 +25,6 @@ def post_net(activation: str = "sigmoid", **options: Any) -> PostNet:
     return PostNet(POST, 1.0, [1024], activation, **IMAGE, **options)
 
 
-def test_binary_cross_entropy_on_softmax_by_hand() -> None:
-    """p = (1/2, 1/4, 1/4) and (1/4, 1/4, 1/2), with targets 0 and 1."""
-    logits = torch.tensor([[2.0, 1.0, 1.0], [1.0, 1.0, 2.0]]).log()
-    first = -math.log(1 / 2) - 2 * math.log(3 / 4)
-    second = -math.log(1 / 4) - math.log(3 / 4) - math.log(1 / 2)
-    loss = BinaryCrossEntropyOnSoftmax()(logits, torch.tensor([0, 1]))
-    assert float(loss) == pytest.approx((first + second) / 2)
-
-
-def test_binary_cross_entropy_on_softmax_by_differences() -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
-    target = torch.tensor([4, 0, 2])
-    assert torch.autograd.gradcheck(lambda z: BinaryCrossEntropyOnSoftmax()(z, target), logits)
-
-
-def test_binary_cross_entropy_on_softmax_far_from_the_middle() -> None:
-    """p of the wrong class is 1 to eight digits: -log p and -log(1 - p) are 20 each."""
-    logits = torch.tensor([[20.0, 0.0, -20.0]], requires_grad=True)
-    loss = BinaryCrossEntropyOnSoftmax()(logits, torch.tensor([1]))
-    loss.backward()
-    assert loss.item() == pytest.approx(40)
-    assert logits.grad is not None
-    assert logits.grad.tolist()[0] == pytest.approx([2, -2, -4e-9], abs=1e-7)
-
-
 def test_the_heads_bound_the_confidence() -> None:
     """The largest probability, 0.232 with sigmoid logits and 0.720 with arctan logits."""
     for activation, (low, high), bound in (
@@ -97,27 +71,6 @@ def test_a_stack_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     options: dict[str, Any] = {"dilations": POST, "init_std": 1.0} | wrong | IMAGE
     with pytest.raises(ValueError, match=f"{name}=.* must"):
         PostNet(hidden=[], activation="sigmoid", **options)
-
-
-def test_draft_adam_forgets_the_power_t() -> None:
-    """Compares with the formula in float64, and the first step with torch's Adam."""
-    torch.manual_seed(0)
-    grads = torch.randn(5, 4, dtype=torch.float64)
-    draft, adam = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
-    optimizer, right = DraftAdam([draft], lr=0.1), torch.optim.Adam([adam], lr=0.1)
-    mean = square = torch.zeros(4, dtype=torch.float64)
-    expected = torch.ones(4, dtype=torch.float64)
-    for step, grad in enumerate(grads):
-        draft.grad, adam.grad = grad.clone(), grad.clone()
-        optimizer.step()
-        right.step()
-        mean = 0.9 * mean + 0.1 * grad
-        square = 0.999 * square + 0.001 * grad**2
-        expected = expected - 0.1 * (mean / 0.1) / ((square / 0.001).sqrt() + 1e-8)
-        torch.testing.assert_close(draft.detach(), expected, rtol=1e-12, atol=1e-12)
-        if step == 0:
-            torch.testing.assert_close(draft, adam, rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(draft, adam)
 
 
 POST_DRAFT = (1, 1, 2, 2, 4, 8, 16, 1)
@@ -209,14 +162,3 @@ def test_the_experiments_run_shortened(name: str, tmp_path: Path) -> None:
     scores = train(cfg, tmp_path / "run")
     assert scores["epochs"] == 2
     assert (tmp_path / "run" / "curves.png").is_file()
-
-
-def test_frozen_parts_keep_their_initial_weights(tmp_path: Path) -> None:
-    cfg = compose_config("debug=step", "model.channels=2", "frozen=[context]")
-    before = build(cfg)[1].network.state_dict()
-    torch.manual_seed(0)
-    train(cfg, tmp_path)
-    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    for name, start in before.items():
-        if name.startswith("context."):
-            assert torch.equal(start, saved[f"network.{name}"])  # same for every seed
