@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from context_agg.cli.compose import compose_config
 from context_agg.gradients.agreement import align, by_layer, network_alignment
-from context_agg.networks.context import DilatedConv2d
 from context_agg.networks.shortcuts import GradientShortcuts
 from context_agg.runs.build import build
 from tests.operands import CORRECT
+from tests.tower import Tower
 
 Array = NDArray[np.float64]
 
@@ -39,20 +39,6 @@ def test_alignment_with_nothing() -> None:
 def test_tiny_gradients_are_compared_too() -> None:
     tiny = torch.full((3,), 1e-38)
     assert align(tiny, 2 * tiny) == pytest.approx((1, 0.5, 1))
-
-
-class Tower(nn.Module):
-    """Two layers and a sum, small enough to differentiate by hand in numpy."""
-
-    def __init__(self, backprop: str) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first = DilatedConv2d(1, 1, 3, 2, relu=False, backprop=backprop)
-        self.second = DilatedConv2d(1, 1, 3, 3, relu=False, backprop=backprop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(self.first(x)).flatten(1)
-        return y
 
 
 def shifted(image: Array, dy: int, dx: int) -> Array:

@@ -3,27 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from context_agg.gradients.layers import layer_cases, layer_tensors, true_conv
 from context_agg.networks.context import DilatedConv2d
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from tests.operands import CORRECT, operands
-
-
-class Tower(nn.Module):
-    """Two layers and a sum, small enough to differentiate by hand in numpy."""
-
-    def __init__(self, backprop: str) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first = DilatedConv2d(1, 1, 3, 2, relu=False, backprop=backprop)
-        self.second = DilatedConv2d(1, 1, 3, 3, relu=False, backprop=backprop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(self.first(x)).flatten(1)
-        return y
+from tests.tower import Tower
 
 
 def test_layer_cases_hold_what_the_layers_see() -> None:
