@@ -133,13 +133,14 @@ def test_python_in_the_documents_runs(document: Path) -> None:
         exec(compile(code, document.name, "exec"), {})
 
 
-@pytest.mark.parametrize("dilation", [1, 2, 3])
-def test_the_backward_pass_that_readme_shows_is_autograd_s(dilation: int) -> None:
+@pytest.mark.parametrize(("dilation", "side"), [(1, 3), (2, 3), (3, 3), (1, 1), (2, 5)])
+def test_the_backward_pass_that_readme_shows_is_autograd_s(dilation: int, side: int) -> None:
     shown: dict[str, Any] = {}
     (code,) = (block for block in blocks(DOCUMENTS[0], "python") if "def backward(" in block)
     exec(compile(code, "README.md", "exec"), shown)
-    x, weight, bias = operands(n=2, c=3, k=4, h=7, w=6)
-    y = torch.nn.functional.conv2d(x, weight, bias, padding=dilation, dilation=dilation)
+    x, weight, bias = operands(n=2, c=3, k=4, side=side, h=7, w=6)
+    padding = dilation * (side // 2)
+    y = torch.nn.functional.conv2d(x, weight, bias, padding=padding, dilation=dilation)
     grad_output = torch.randn_like(y)
     true = torch.autograd.grad(y, (x, weight, bias), grad_output)
     for gradient, expected in zip(

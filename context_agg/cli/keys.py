@@ -74,7 +74,11 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list
         if unknown := re.match(r"Could not override '(.+)'", str(error)):
             key = unknown[1]
             line = taken[key][0]
-            raise SystemExit(f"unknown key {key!r} in {line}: {_hint(key, composed)}") from None
+            others = composed(*(values[0] for other, values in taken.items() if other != key))
+            hint = _hint(key, composed)
+            if hint == ALL_KEYS and _class_takes(key, others):  # imports the class: the last resort
+                hint = f"conf/ does not list it; add it with a plus: +{line}"
+            raise SystemExit(f"unknown key {key!r} in {line}: {hint}") from None
         if swept:
             raise SystemExit(str(error)) from None
         return []
@@ -114,15 +118,20 @@ def _check_added(lines: Iterable[str], cfg: DictConfig, composed: Compose) -> No
         known = override.is_hydra_override() or any((folder / key).is_dir() for folder in folders)
         if known or not (override.is_add() or override.is_force_add()):
             continue
-        group, _, name = key.rpartition(".")
-        target = OmegaConf.select(cfg, f"{group}._target_") if group else None
-        if target and not target.startswith("context_agg."):  # for ours, conf/ has all keys
-            taken = inspect.signature(get_object(target)).parameters
-            if name in taken and name not in SET_BY_US:
-                continue
+        if _class_takes(key, cfg):
+            continue
         if key not in _keys(composed(*_without(lines, override.input_line))):
             hint = _hint(key, composed)
             raise SystemExit(f"unknown key {key!r} in +{key}: nothing reads it; {hint}")
+
+
+def _class_takes(key: str, cfg: DictConfig) -> bool:
+    """Whether a library's class takes it; what ours take is in conf/ already."""
+    group, _, name = key.rpartition(".")
+    target = OmegaConf.select(cfg, f"{group}._target_") if group else None
+    if not target or target.startswith("context_agg."):
+        return False
+    return name in inspect.signature(get_object(target)).parameters and name not in SET_BY_US
 
 
 def _without(lines: Iterable[str], line: str | None) -> list[str]:

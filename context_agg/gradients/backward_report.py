@@ -1,5 +1,6 @@
 """All measurements of a backward pass that `context_agg.check` prints."""
 
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def _layer(op: ConvOp, case: LayerCase) -> Iterator[TensorCheck | Raised]:
         ours = layer_tensors(op, case, torch.float64)
         rough = layer_tensors(op, case, torch.float32)
     except Exception as error:  # whatever a user's operator raises
-        yield Raised(case.name, case.dilation, repr(error))
+        yield Raised(case.name, case.dilation, _where(error))
         return
     for tensor, expected in true.items():
         difference, relative = _difference(ours[tensor], expected)
@@ -145,6 +146,12 @@ def _layer(op: ConvOp, case: LayerCase) -> Iterator[TensorCheck | Raised]:
             alignment=align(ours[tensor], expected),
             in_float32=_difference(rough[tensor], expected)[1],
         )
+
+
+def _where(error: Exception) -> str:
+    """The error and the line that raised it."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{error!r} in {frame.filename}:{frame.lineno}"
 
 
 def _difference(ours: Tensor, true: Tensor) -> tuple[float, float]:
@@ -160,12 +167,12 @@ def _parameters(
     try:
         return network_alignment(network, loss, x, target)
     except Exception as error:  # whatever a user's operator raises
-        return Raised("network", 1, repr(error))
+        return Raised("network", 1, _where(error))
 
 
 def _differences(op: ConvOp, device: torch.device) -> dict[float, float] | Raised:
     try:
         errors = difference_errors(op, *gradcheck_operands((7, 7), device), 2, STEPS)
     except Exception as error:  # whatever a user's operator raises
-        return Raised("operator", 2, repr(error))
+        return Raised("operator", 2, _where(error))
     return dict(zip(STEPS, errors, strict=True))

@@ -27,6 +27,8 @@ def read_settings(run_dir: Path) -> DictConfig:
         ValueError: if it has another format, cannot be read, or names a `_target_` that is not in
             conf/, because instantiating a target runs code.
     """
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"there is no folder {run_dir}")
     if not (run_dir / SETTINGS).is_file():
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
     check_format(run_dir)

@@ -60,12 +60,18 @@ def fit_scores(trainer: L.Trainer, seconds: float) -> dict[str, float]:
     }
 
 
+def epochs(scores: Mapping[str, float]) -> str:
+    """How long a run was, in words."""
+    count = int(scores["epochs"])
+    return f"{count} epoch{'s' * (count != 1)} in {scores['seconds']:.0f} s"
+
+
 def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:
     """Describes the test result and where the files are."""
     iou = f"IoU {scores['test/iou']:.4f}, " if "test/iou" in scores else ""
     return (
         f"test       {iou}accuracy {scores['test/accuracy']:.4f}, loss {scores['test/loss']:.4f} "
-        f"(best checkpoint; {scores['epochs']} epochs in {scores['seconds']:.0f} s)\n"
+        f"(best checkpoint; {epochs(scores)})\n"
         f"directory  {output_dir}"
     )
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.sweeps import alternatives, file_params
 from context_agg.runs.directory import LOG, METRICS, forget
+from context_agg.runs.summary import epochs
 from context_agg.runs.table import FILES, write_report
 
 UNNAMED = "outputs/sweep"  # hydra.sweep.dir in conf/train.yaml, if nothing else sets it
@@ -99,7 +100,7 @@ class Sweep(Callback):
         else:
             print(
                 f"{name}  test accuracy {scores['test/accuracy']:.4f}, loss "
-                f"{scores['test/loss']:.4f}; {scores['epochs']} epochs in {scores['seconds']:.0f} s"
+                f"{scores['test/loss']:.4f}; {epochs(scores)}"
                 f"{' (finished before)' * self._finished_before}",
                 flush=True,
             )

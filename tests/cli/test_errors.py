@@ -19,6 +19,7 @@ MISTAKES = [
     (["optimizer.lrr=0.1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
     (["lr=0.1"], ["'lr'", "did you mean 'optimizer.lr'"]),
     (["trainer.epochs=3"], ["did you mean 'trainer.max_epochs'"]),
+    (["trainer.gradient_clip_val=1"], ["add it with a plus: +trainer.gradient_clip_val=1"]),
     (["+foo=1"], ["'foo'", "nothing reads it", "--cfg job"]),
     (["+model.chanels=4"], ["'model.chanels'", "did you mean 'model.channels'"]),
     (["+model.in_channels=3"], ["'model.in_channels'", "nothing reads it"]),

@@ -175,7 +175,7 @@ def test_out_is_for_dense_runs() -> None:
 
 
 MISTAKES = [
-    ("scenes_context", ["start_from=FOLDER/nowhere"], "is not the directory of a run"),
+    ("scenes_context", ["start_from=FOLDER/nowhere"], "there is no folder"),
     ("scenes_context", [], "start_from= must be the directory of a run: start_from=DIR"),
     ("scenes_joint", [], "start_from= must be the directory of a run: start_from=DIR"),
     ("scenes_joint", ["start_from=FOLDER/front_end"], "the run has no context"),
