@@ -4,7 +4,7 @@ import argparse
 import inspect
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -53,13 +53,14 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list
     swept = flags.multirun
     try:
         taken = alternatives(lines)
-        first = composed(*(values[0] for values in taken.values()))
+        firsts = [values[0] for values in taken.values()]
+        first = composed(*firsts)
         swept = swept or first.hydra.mode is RunMode.MULTIRUN
         if swept:
             taken = alternatives([*file_params(first.hydra), *lines])
         configs = []
         for combination in _combinations(taken):
-            cfg = composed(*combination)
+            cfg = first if combination == firsts else composed(*combination)
             configs.append(cfg)
             _check_added(combination, cfg, composed)
             from context_agg.cli.values import check_values  # torch: not for an unknown key
@@ -110,17 +111,16 @@ def _combinations(taken: dict[str, list[str]]) -> Iterator[list[str]]:
             yield list((firsts | {key: value}).values())
 
 
-def _check_added(lines: Iterable[str], cfg: DictConfig, composed: Compose) -> None:
+def _check_added(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> None:
     """Rejects an added key (`+`) that neither conf/ nor the class that receives it has."""
     for override in OverridesParser.create().parse_overrides(list(lines)):
         key = override.key_or_group
         folders = (CONF, Path(composed.keywords["config_dir"] or CONF))
         known = override.is_hydra_override() or any((folder / key).is_dir() for folder in folders)
-        if known or not (override.is_add() or override.is_force_add()):
+        added = override.is_add() or override.is_force_add()
+        if known or not added or _class_takes(key, cfg):
             continue
-        if _class_takes(key, cfg):
-            continue
-        if key not in _keys(composed(*_without(lines, override.input_line))):
+        if key not in _keys(composed(*(line for line in lines if line != override.input_line))):
             hint = _hint(key, composed)
             raise SystemExit(f"unknown key {key!r} in +{key}: nothing reads it; {hint}")
 
@@ -132,10 +132,6 @@ def _class_takes(key: str, cfg: DictConfig) -> bool:
     if not target or target.startswith("context_agg."):
         return False
     return name in inspect.signature(get_object(target)).parameters and name not in SET_BY_US
-
-
-def _without(lines: Iterable[str], line: str | None) -> list[str]:
-    return [other for other in lines if other != line]
 
 
 def _keys(cfg: DictConfig) -> list[str]:

@@ -46,18 +46,12 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
         InstantiationException: for a value that a constructor rejects.
     """
     specs: dict[str, DataSpec] = {}
-    made: set[str] = set()
-    for cfg in configs:
-        data, whole = (
-            OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in keys if key in cfg]))
-            for keys in (["data"], ["data", "model", "front_end", "callbacks", "backprop"])
-        )
-        if whole not in made:
-            made.add(whole)
-            if data not in specs:
-                specs[data] = instantiate(copy.deepcopy(cfg).data).spec
-            instantiate(copy.deepcopy(cfg).model, **specs[data].shapes)
-            build_callbacks(copy.deepcopy(cfg), specs[data])
+    for cfg in map(copy.deepcopy, configs):  # instantiate resolves interpolations in place
+        data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
+        if data not in specs:
+            specs[data] = instantiate(cfg.data).spec
+        instantiate(cfg.model, **specs[data].shapes)
+        build_callbacks(cfg, specs[data])
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
