@@ -19,7 +19,7 @@ from context_agg.export import export
 from context_agg.runs.curves import read_curves
 from context_agg.runs.directory import METRICS, finished_scores, read_json
 from context_agg.runs.sweep import run_name
-from context_agg.runs.table import Row
+from context_agg.runs.table import Row, epoch_rows
 from studies.results import FIGURES, ROOT, Measure, add_rows, measure, read
 
 
@@ -165,11 +165,7 @@ class Study:
         for run in finished:
             directory = ROOT / run.directory
             scores.append({"run": run.name, **read_json(directory / METRICS)})
-            curves = read_curves(directory)
-            for epoch, values in enumerate(zip(*curves.values(), strict=True), start=1):
-                digits = (f"{value:.6g}" for value in values)
-                row = dict(zip(curves, digits, strict=True))
-                epochs.append({"run": run.name, "epoch": epoch, **row})
+            epochs += epoch_rows(run.name, read_curves(directory))
         add_rows(self.name, scores)
         add_rows(f"{self.name}_curves", epochs)
         self._export({run.name: run for run in finished})

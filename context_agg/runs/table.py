@@ -2,7 +2,8 @@
 
 import csv
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from context_agg.runs.curves import plot_bands, read_curves
@@ -86,6 +87,13 @@ def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
+def epoch_rows(run: str, curves: Mapping[str, Sequence[float]]) -> Iterator[Row]:
+    """A row for every epoch of a run, from the values of each scalar by epoch."""
+    for epoch, values in enumerate(zip(*curves.values(), strict=True), start=1):
+        digits = (f"{value:.6g}" for value in values)
+        yield {"run": run, "epoch": epoch, **dict(zip(curves, digits, strict=True))}
+
+
 def write_report(folder: Path) -> str:
     """Writes `FILES` into the folder; returns the table."""
     variants = find_runs(folder)
@@ -109,14 +117,8 @@ def write_report(folder: Path) -> str:
             for run_dir, run in zip(variants[variant], scores[variant], strict=True)
         ],
     )
-    epochs: list[Row] = []
-    for runs in curves.values():
-        for run, scalars in runs.items():
-            for epoch, values in enumerate(zip(*scalars.values(), strict=True), start=1):
-                digits = (f"{value:.6g}" for value in values)
-                values_by_name = dict(zip(scalars, digits, strict=True))
-                epochs.append({"run": run, "epoch": epoch, **values_by_name})
-    write_csv(folder / "curves.csv", epochs)
+    epochs = (epoch_rows(run, scalars) for runs in curves.values() for run, scalars in runs.items())
+    write_csv(folder / "curves.csv", list(chain.from_iterable(epochs)))
     plots = {variant: list(runs.values()) for variant, runs in curves.items()}
     plot_bands(plots).savefig(folder / "report.png", dpi=100)
     return table
