@@ -40,7 +40,6 @@ def check(cfg: DictConfig) -> bool:
     from context_agg.runs.start_from import start_from
 
     start = time.perf_counter()
-    torch.set_num_threads(1)  # the tensors are so small that threads only wait
     with one_message():
         if cfg.op is not None:  # takes the place of backprop
             cfg = OmegaConf.merge(cfg, {"backprop": "auto"})  # type: ignore[assignment]
@@ -85,11 +84,8 @@ def print_catch_table(cfg: DictConfig) -> None:
     Raises:
         UserError: for a value that the table does not support.
     """
-    import torch
-
     from context_agg.runs.catch import CHECKS, catch_rows
 
-    torch.set_num_threads(1)
     with one_message():
         rows = catch_rows(cfg)
     print(f"| rule | {' | '.join(CHECKS)} |")
@@ -101,7 +97,10 @@ def print_catch_table(cfg: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="check")
 def run(cfg: DictConfig) -> None:
     """Runs the check; exits with 1 if something is wrong."""
+    import torch
+
     quiet()
+    torch.set_num_threads(1)  # the tensors are so small that threads only wait
     if cfg.backprop == "all" and cfg.op is None:
         print_catch_table(cfg)
     elif not check(cfg):

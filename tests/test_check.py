@@ -11,19 +11,15 @@ from context_agg.cli.errors import UserError
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.catch import CHECKS, catch_rows, overfit_steps
+from tests.command import call
 from tests.operands import CORRECT
 
 SMALL = ("model.channels=2", "model.init=normal", "images=4")
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    """Runs the command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["check", *SMALL, *arguments])
-    try:
-        main()
-    except SystemExit as exit_:
-        return exit_.code
-    return 0
+def run(*arguments: str) -> int | str | None:
+    """The command with a small model; what it exits with."""
+    return call("check", *SMALL, *arguments)
 
 
 @pytest.mark.parametrize("rule", [*CORRECT, *MISTAKES])
@@ -31,7 +27,7 @@ def test_the_exit_code_is_0_only_for_a_right_rule(
     rule: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, f"backprop={rule}") == (0 if rule in CORRECT else 1)
+    assert run(f"backprop={rule}") == (0 if rule in CORRECT else 1)
     out = capsys.readouterr().out
     assert f"{rule} is {'right' if rule in CORRECT else 'WRONG: '}" in out
     assert list(tmp_path.iterdir()) == []  # nothing is written
@@ -126,11 +122,10 @@ def test_an_operator_of_ones_own(
     name: str,
     expected: int,
     says: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = dict(CONV_OPS)
-    assert run(monkeypatch, f"op=own_operator:{name}") == expected
+    assert run(f"op=own_operator:{name}") == expected
     assert says in capsys.readouterr().out
     assert before == CONV_OPS
 
@@ -188,10 +183,10 @@ def test_several_checks_at_once_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "one rule at a time" in str(run(monkeypatch, "experiment=digits/backprop"))
+    assert "one rule at a time" in str(run("experiment=digits/backprop"))
     assert list(tmp_path.iterdir()) == []
-    assert "one rule at a time" in str(run(monkeypatch, "-m", "backprop=auto,manual"))
-    assert "did you mean 'op'" in str(run(monkeypatch, "opp=a:b"))
+    assert "one rule at a time" in str(run("-m", "backprop=auto,manual"))
+    assert "did you mean 'op'" in str(run("opp=a:b"))
 
 
 def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,10 +247,9 @@ def test_overfitting_tells_too_few_steps_from_a_failure(monkeypatch: pytest.Monk
 def test_the_table_is_refused_before_it_begins(
     arguments: list[str],
     says: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = run(monkeypatch, "backprop=all", *arguments)
+    code = run("backprop=all", *arguments)
     captured = capsys.readouterr()
     assert code not in (0, None)
     assert says in f"{code} {captured.err}"
