@@ -12,11 +12,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.data.spec import DataSpec
+from context_agg.runs import atomic
 
 SETTINGS = ".hydra/config.yaml"
 DATA_SPEC = "data.json"
 METRICS = "metrics.json"
 BEST = "checkpoints/best.ckpt"
+LAST = "checkpoints/last.ckpt"  # to go on from
+PREVIOUS = "checkpoints/previous.ckpt"  # the one before, if the last is damaged
 WEIGHTS = "model.safetensors"  # of an exported run
 LOG = "train.log"  # the printed lines of a run in a sweep
 
@@ -123,9 +126,7 @@ def read_json(file: Path) -> Any:
 
 def write_scores(run_dir: Path, scores: Mapping[str, float]) -> None:
     """Writes metrics.json atomically; it is written last, so its presence marks a complete run."""
-    part = run_dir / f"{METRICS}.part"
-    part.write_text(json.dumps(scores, indent=2) + "\n")
-    os.replace(part, run_dir / METRICS)
+    atomic.write(run_dir / METRICS, (json.dumps(scores, indent=2) + "\n").encode())
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

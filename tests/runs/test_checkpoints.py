@@ -1,0 +1,166 @@
+"""No kill, full disk or flipped bit costs a good checkpoint."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from context_agg.runs import atomic, checkpoints
+from context_agg.runs.checkpoints import SafeCheckpointIO, newest, read
+
+
+def content(number: int) -> dict[str, object]:
+    return {"state_dict": {"weight": torch.full((50,), float(number))}, "number": number}
+
+
+def save(run_dir: Path, number: int, name: str = "last") -> Path:
+    file = run_dir / "checkpoints" / f"{name}.ckpt"
+    SafeCheckpointIO().save_checkpoint(content(number), file)
+    return file
+
+
+def number(run_dir: Path) -> object:
+    found = newest(run_dir)
+    assert found is not None
+    return found[1]["number"]
+
+
+def names(run_dir: Path) -> set[str]:
+    return {file.name for file in (run_dir / "checkpoints").iterdir()}
+
+
+def test_the_last_two_are_kept_with_their_checksums(tmp_path: Path) -> None:
+    assert newest(tmp_path) is None
+    for count in (1, 2, 3):
+        file = save(tmp_path, count)
+    save(tmp_path, 7, "best")
+    assert number(tmp_path) == 3
+    assert read(file.with_name("previous.ckpt"))["number"] == 2
+    assert read(file.with_name("best.ckpt"))["number"] == 7
+    stems = {"last", "previous", "best"}
+    assert names(tmp_path) == {f"{stem}.ckpt{end}" for stem in stems for end in ("", ".sha256")}
+    for stem in stems:
+        written = file.with_name(f"{stem}.ckpt")
+        recorded = file.with_name(f"{stem}.ckpt.sha256").read_text()
+        assert recorded == hashlib.sha256(written.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("share", [i / 20 for i in range(20)])
+def test_a_truncated_one_is_noticed_and_the_one_before_it_used(
+    share: float, tmp_path: Path
+) -> None:
+    save(tmp_path, 1)
+    file = save(tmp_path, 2)
+    os.truncate(file, int(share * file.stat().st_size))
+    with pytest.warns(UserWarning, match=r"last.ckpt is damaged.*; going on from the one before"):
+        assert number(tmp_path) == 1
+
+
+@pytest.mark.parametrize("share", [i / 20 for i in range(20)])
+@pytest.mark.parametrize("end", ["", ".sha256"])
+def test_so_is_a_flipped_bit_in_it_or_its_checksum(share: float, end: str, tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    file = save(tmp_path, 2)
+    file = file.with_name(file.name + end)
+    data = bytearray(file.read_bytes())
+    data[int(share * len(data))] ^= 1 << int(share * 8)
+    file.write_bytes(data)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert number(tmp_path) == 1
+
+
+def test_none_good_is_one_error_and_nothing_is_touched(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    file = save(tmp_path, 2)
+    for name in ("last.ckpt", "previous.ckpt"):
+        file.with_name(name).write_text("not a checkpoint")
+    before = {path: path.read_bytes() for path in file.parent.iterdir()}
+    with pytest.raises(ValueError, match=r"last.ckpt is damaged.*previous.ckpt is damaged.*delete"):
+        newest(tmp_path)
+    assert {path: path.read_bytes() for path in file.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("kill_at", range(8))
+def test_a_kill_at_any_step_of_a_write_leaves_a_good_one(
+    kill_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill would, the write ends before the kill_at-th change to the folder."""
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    left = kill_at
+
+    class Killed(BaseException):
+        pass
+
+    def counted(name: str) -> None:
+        original = getattr(os, name)
+
+        def change(*args: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return original(*args)
+
+        monkeypatch.setattr(os, name, change)
+
+    counted("replace")
+    counted("fsync")
+    try:
+        save(tmp_path, 3)
+    except Killed:
+        pass
+    else:
+        assert kill_at == 7  # two files and a folder synced, four renames
+    monkeypatch.undo()
+    assert number(tmp_path) in ((2, 3) if kill_at < 7 else (3,))
+    save(tmp_path, 4)  # and the next write is as good as any
+    assert number(tmp_path) == 4
+    assert not [name for name in names(tmp_path) if name.endswith(".part")]
+
+
+def test_a_full_disk_leaves_the_checkpoints_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+    file = save(tmp_path, 2)
+    before = {path: path.read_bytes() for path in file.parent.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 3)
+    with pytest.raises(OSError, match="No space left"):
+        atomic.write(tmp_path / "metrics.json", b"{}")
+    assert {path: path.read_bytes() for path in file.parent.iterdir()} == before
+    assert not (tmp_path / "metrics.json").exists()
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("harm",)
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        ({"state_dict": {}, "more": Harmful()}, "more than tensors and plain values"),
+        ([1, 2], "no state_dict"),
+        ({"state_dict": [1]}, "no state_dict"),
+    ],
+)
+def test_what_is_not_a_checkpoint(
+    saved: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "last.ckpt"
+    torch.save(saved, file)
+    checkpoints._sum(file).write_bytes(checkpoints._digest(file.read_bytes()))
+    with pytest.raises(ValueError, match=message) as raised:
+        read(file)
+    assert "weights_only" not in str(raised.value)
+    assert not Path("harm").exists()
