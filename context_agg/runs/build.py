@@ -14,6 +14,7 @@ from torch import nn
 from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
+from context_agg.runs.checkpoints import SafeCheckpointIO
 from context_agg.training.learner import Learner
 
 
@@ -61,7 +62,11 @@ def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
     """Builds the trainer; `options` are Lightning's options that the configuration lacks."""
-    options |= {"accelerator": accelerator(cfg), "enable_progress_bar": sys.stdout.isatty()}
+    options |= {
+        "accelerator": accelerator(cfg),
+        "enable_progress_bar": sys.stdout.isatty(),
+        "plugins": [SafeCheckpointIO()],
+    }
     trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
     return trainer
 
