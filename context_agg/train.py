@@ -1,84 +1,143 @@
 """Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
 
 import sys
-import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli import signals
 from context_agg.cli.compose import COMMAND, CONF
-from context_agg.cli.errors import exit_on_mistake, one_message
+from context_agg.cli.errors import UserError, exit_on_mistake, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
+from context_agg.cli.resume import requested
 
 
-def train(cfg: DictConfig, output_dir: Path, model: str = "model") -> dict[str, float]:
+def train(
+    cfg: DictConfig, output_dir: Path, model: str = "model", *, grow: bool = False
+) -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
-    If the same run has finished before, returns its scores; an interrupted run starts over.
+    If the same run has finished before, returns its scores; one that was cut off goes on.
 
     Args:
         cfg: the whole configuration.
         output_dir: the run's directory.
         model: what to call the model when printing what will be trained.
+        grow: whether a finished run goes on if `cfg` has more epochs.
 
     Raises:
-        UserError: for a value that is not valid; nothing has been written by then.
+        UserError: for a value that is not valid; nothing has been written by then. For a loss that
+            is no longer finite, or a full disk; the last good checkpoint is kept.
+        Stopped: if a signal ends the run; it is kept up to the last step.
     """
     # imported here, so that a mistake on the command line is reported before Lightning loads
-    from lightning.pytorch.loggers import TensorBoardLogger
+    from context_agg.runs import directory
+    from context_agg.runs.claim import claim
 
-    from context_agg.runs import build, curves, directory, load, summary
+    with ExitStack() as stack:
+        with one_message():
+            if scores := directory.finished_scores(output_dir, cfg, grow=grow):
+                print(f"finished before: {output_dir}")
+                return scores
+            stack.enter_context(claim(output_dir))
+        return _fit_and_test(cfg, output_dir, model, grow=grow)
+
+
+def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) -> dict[str, float]:
+    from context_agg.callbacks.last_checkpoint import LastCheckpoint
+    from context_agg.runs import build, curves, directory, load, resume, summary
     from context_agg.runs.start_from import start_from
 
-    with one_message():
-        if scores := directory.finished_scores(output_dir, cfg):
-            print(f"finished before: {output_dir}")
-            return scores
+    with one_message(), signals.at_once():
+        cut_off = resume.cut_off(output_dir, cfg, grow=grow)
         data, learner = build.build(cfg)
-        start_from(cfg, learner.network, data.spec)
-        callbacks = build.build_callbacks(cfg, data.spec)
-        logger = TensorBoardLogger(output_dir, name="", version="", default_hp_metric=False)
+        if cut_off is None:
+            start_from(cfg, learner.network, data.spec)
+        last = LastCheckpoint(**cfg.checkpoint)
+        logger = build.build_logger(output_dir, purge_step=cut_off.logged if cut_off else 0)
+        callbacks = [*build.build_callbacks(cfg, data.spec), last]
         trainer = build.build_trainer(cfg, logger=logger, callbacks=callbacks)
-    directory.begin(output_dir, cfg, data.spec)
-    logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        if cut_off is not None:
+            device, strict = trainer.strategy.root_device, cfg.determinism == "strict"
+            print(f"goes on    {resume.check_same(cut_off, learner, device, strict=strict)}")
+        directory.begin(output_dir, cfg, data.spec)
     print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
+    if cut_off is None:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
-    start = time.perf_counter()
-    trainer.fit(learner, data)
-    scores = summary.fit_scores(trainer, time.perf_counter() - start)
-    learner.network.load_state_dict(load.read_weights(output_dir))  # the best, as evaluate does
-    (tests,) = trainer.test(learner, data, verbose=False)
-
-    scores |= tests
-    curves.save_curves(output_dir, data.held_out_name)
-    directory.write_scores(output_dir, scores)
+    try:
+        with signals.at_once(False):
+            trainer.fit(learner, data, ckpt_path=cut_off.file if cut_off else None)
+        scores = summary.fit_scores(trainer, last.scalars, last.seconds)
+        with signals.at_once():
+            trainer.logger = build.build_logger(output_dir, purge_step=last.logged)
+            learner.network.load_state_dict(load.read_weights(output_dir))  # the best
+            (tests,) = trainer.test(learner, data, verbose=False)
+            scores |= tests
+            curves.save_curves(output_dir, data.held_out_name)
+            directory.write_scores(output_dir, scores)
+    except signals.Stopped as stopped:
+        raise signals.Stopped(stopped.by, summary.kept(output_dir, last.step)) from None
+    except OSError as error:
+        raise UserError(f"{error}\n{summary.kept(output_dir, last.step)}") from error
     print(summary.describe_end(scores, output_dir))
     return scores
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=COMMAND)
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Trains in the run directory that Hydra has made."""
-    quiet()
+    """Trains in the run directory that Hydra has made; the scores of a stopped run are empty."""
     hydra_cfg = HydraConfig.get()
     output_dir = Path(hydra_cfg.runtime.output_dir)
     if output_dir.is_relative_to(Path.cwd()):
         output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
-    return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+    try:
+        with signals.at_once():
+            quiet()
+            return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+    except signals.Stopped as stopped:
+        from context_agg.runs.directory import forget
+
+        forget(output_dir)
+        if hydra_cfg.mode is RunMode.RUN:
+            raise
+        print(stopped)
+        return {}  # and the end of the sweep ends the command
+
+
+def go_on(run_dir: Path, overrides: Sequence[str]) -> None:
+    """Goes on with a run that was cut off, with the settings that it has."""
+    from context_agg.runs import resume
+
+    with exit_on_mistake():
+        with one_message():
+            cfg = resume.settings(run_dir, overrides)
+        quiet()
+        train(cfg, run_dir, cfg.model._target_.rpartition(".")[2], grow=True)
 
 
 def main() -> None:
     """Runs the command."""
-    configs = check_command_line(sys.argv[1:])
-    if len(configs) > 1:
-        from context_agg.runs.build import check_parts
+    arguments = sys.argv[1:]
+    signals.install()
+    with signals.exit_when_stopped():
+        with signals.at_once():
+            if directory_and_overrides := requested(arguments):
+                go_on(*directory_and_overrides)
+                return
+            configs = check_command_line(arguments)
+            if len(configs) > 1:
+                from context_agg.runs.build import check_parts
 
-        with exit_on_mistake(), one_message():
-            check_parts(configs)
-    run()
+                with exit_on_mistake(), one_message():
+                    check_parts(configs)
+        run()
 
 
 if __name__ == "__main__":

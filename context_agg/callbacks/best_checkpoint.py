@@ -1,5 +1,7 @@
 """Keeps the best weights."""
 
+from typing import Any
+
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from context_agg.ops.checks import check_choice
@@ -28,3 +30,10 @@ class BestCheckpoint(ModelCheckpoint):
             raise ValueError("monitor=val/iou needs dense data; take val/accuracy")
         monitor = monitor or ("val/iou" if dense else "val/accuracy")
         super().__init__(monitor=monitor, mode=mode, filename="best", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning would forget the best score if the run's directory had another path before
+        best = state_dict["best_model_path"] and f"{self.dirpath}/best.ckpt"
+        paths = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best}
+        models = dict.fromkeys([best] if best else [], state_dict["best_model_score"])
+        super().load_state_dict({**state_dict, **paths, "best_k_models": models})

@@ -38,10 +38,15 @@ class GradientAlignment(L.Callback):
         self._true: dict[str, Tensor] = {}
         self._loss = 0.0
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keeps of an earlier file what was measured before the step that the run goes on from."""
         self._file = Path(str(trainer.log_dir)) / "gradients.csv"
-        if not self._file.exists():
-            self._write(COLUMNS)
+        kept = []
+        if trainer.global_step > 0 and self._file.is_file():
+            rows = list(csv.reader(self._file.read_text().splitlines()))[1:]
+            kept = [row for row in rows if int(row[0]) < trainer.global_step]
+        with self._file.open("w", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *kept])
 
     def on_train_batch_start(
         self,

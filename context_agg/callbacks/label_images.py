@@ -43,4 +43,4 @@ class LabelImages(L.Callback):
         columns = [shown, colourise(truth, classes), colourise(predicted, classes)]
         rows = torch.stack(columns, 1).flatten(0, 1)
         grid = make_grid(rows, nrow=len(columns), pad_value=128)
-        logger.experiment.add_image("val/labels", grid, trainer.current_epoch)
+        logger.experiment.add_image("val/labels", grid, trainer.global_step - 1)  # as its scalars

@@ -20,6 +20,8 @@ class NetworkGraph(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not isinstance(pl_module, Learner) or not isinstance(trainer.logger, TensorBoardLogger):
             return
+        if trainer.ckpt_path is not None:
+            return  # the run goes on: it is there already
         try:
             write_graph(trainer.logger.experiment, pl_module.network, pl_module.spec)
         except RuntimeError as error:

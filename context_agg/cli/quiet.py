@@ -5,6 +5,7 @@ import warnings
 
 NOT_FOR_US = (
     r".*does not have many workers",  # batches come from tensors in memory
+    r"Checkpoint directory .* exists and is not empty",  # a run goes on
     r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
 )
 

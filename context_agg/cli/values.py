@@ -51,6 +51,17 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("fresh", names, "a list of parts of the network: [] or [context]"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
     ("compile", lambda v: isinstance(v, bool), "true or false"),
+    ("determinism", one_of("seeded", "strict"), "seeded or strict"),
+    (
+        "checkpoint.every_minutes",
+        lambda v: is_number(v) and v >= 0,
+        "a number of minutes, 0 or more",
+    ),
+    (
+        "checkpoint.every_steps",
+        lambda v: v is None or whole(1)(v),
+        "a whole number of steps, 1 or more, or null",
+    ),
     ("optimizer.lr", lambda v: is_number(v) and v > 0, "a number above 0"),
     ("optimizer.eps", lambda v: is_number(v) and v >= 0, "a number, 0 or more"),
     ("optimizer.momentum", lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),

@@ -1,11 +1,12 @@
 """Images in memory, batched by index, with no work per image and no worker processes."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from context_agg.data.pixels import network_input
 
@@ -63,10 +64,17 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self.position = (0, 0)  # an epoch, and how many of its batches are done already
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch that determines the order; Lightning calls this before every epoch."""
         self.epoch = epoch
+
+    @property
+    def done(self) -> int:
+        """The number of batches of the epoch that are left out, because they are done already."""
+        epoch, batches = self.position
+        return batches if epoch == self.epoch else 0
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
@@ -75,5 +83,34 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
         # numpy mixes the numbers well; torch's CPU generator uses only 32 bits of a seed
         epoch = np.random.default_rng((self.seed, self.epoch))
         order = epoch.permutation(self.size) if self.shuffle else np.arange(self.size)
-        for number, index in enumerate(torch.split(torch.from_numpy(order), self.batch_size)):
+        batches = enumerate(torch.split(torch.from_numpy(order), self.batch_size))
+        for number, index in islice(batches, self.done, None):
             yield index, np.random.default_rng((self.seed, self.epoch, number))
+
+
+class EpochLoader(DataLoader[Images]):
+    """Loads the batches of `EpochBatches`; can go on within an epoch, at the next batch.
+
+    Lightning keeps the state of such a loader in its checkpoints.
+    """
+
+    sampler: EpochBatches
+
+    def __init__(self, dataset: ImageDataset, batches: EpochBatches) -> None:
+        # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
+        # The loader has its own generator because it draws a number from it every epoch.
+        super().__init__(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
+        self._reached = (0, 0)
+
+    def __iter__(self) -> Iterator[Images]:  # type: ignore[override]
+        # Lightning sets the epoch after it has called iter, before it asks for the first batch
+        for number, batch in enumerate(super().__iter__(), self.sampler.done + 1):
+            self._reached = (self.sampler.epoch, number)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        epoch, batches = self._reached
+        return {"epoch": epoch, "batches": batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._reached = self.sampler.position = (state["epoch"], state["batches"])

@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from context_agg.data.batches import Augment, EpochBatches, ImageDataset, Images
+from context_agg.data.batches import Augment, EpochBatches, EpochLoader, ImageDataset, Images
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID, DataSpec
 from context_agg.ops.checks import check_choice, check_whole
@@ -84,10 +84,9 @@ class ImageData(L.LightningDataModule):
         return network_input(images, dtype), target.long()
 
     def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Images]:
-        batches = EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
-        # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
-        # The loader has its own generator because it draws a number from it every epoch.
-        return DataLoader(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
+        return EpochLoader(
+            dataset, EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
+        )
 
 
 def check_loading(batch_size: int, held_out: str) -> None:

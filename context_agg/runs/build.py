@@ -3,14 +3,17 @@
 import copy
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from context_agg.callbacks.progress import RunProgress
 from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
@@ -62,13 +65,29 @@ def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
     """Builds the trainer; `options` are Lightning's options that the configuration lacks."""
+    on_terminal = sys.stdout.isatty()
+    progress = [RunProgress()] if on_terminal else []
     options |= {
         "accelerator": accelerator(cfg),
-        "enable_progress_bar": sys.stdout.isatty(),
+        "callbacks": [*options.get("callbacks", ()), *progress],
+        "deterministic": cfg.determinism == "strict",
+        "enable_progress_bar": on_terminal,
         "plugins": [SafeCheckpointIO()],
     }
     trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
     return trainer
+
+
+def build_logger(output_dir: Path, *, purge_step: int) -> TensorBoardLogger:
+    """Builds what writes the curves.
+
+    Args:
+        output_dir: where.
+        purge_step: the first step whose scalars in earlier event files do not count.
+    """
+    return TensorBoardLogger(
+        output_dir, name="", version="", default_hp_metric=False, purge_step=purge_step
+    )
 
 
 def accelerator(cfg: DictConfig) -> str:

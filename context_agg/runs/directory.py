@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -27,8 +26,12 @@ FORMAT = 2
 """Version of a run's directory; increase it when earlier runs can no longer be read."""
 
 
-def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
+def finished_scores(
+    run_dir: Path, cfg: DictConfig, *, grow: bool = False
+) -> dict[str, float] | None:
     """The scores of the finished run in this directory, or None if there is none.
+
+    With `grow`, a run of fewer epochs than `cfg` has is not finished.
 
     Raises:
         FileExistsError: if that run had other settings.
@@ -36,35 +39,45 @@ def finished_scores(run_dir: Path, cfg: DictConfig) -> dict[str, float] | None:
     if not (run_dir / METRICS).is_file():
         return None
     check_format(run_dir)
-    ran, settings = (
-        dict(_leaves(OmegaConf.to_container(config)))
-        for config in (OmegaConf.load(run_dir / SETTINGS), cfg)
-    )
-    if ran != settings:
-        absent = object()
-        changed = sorted(
-            key
-            for key in ran.keys() | settings.keys()
-            if ran.get(key, absent) != settings.get(key, absent)
-        )
+    if changed := changed_settings(run_dir, cfg, grow=grow):
+        longer = "; resume=DIR can make it longer" if changed == ["trainer.max_epochs"] else ""
         raise FileExistsError(
             f"{run_dir} holds a finished run with other settings of {', '.join(changed)}; delete "
             "it, or use another directory: hydra.sweep.dir=DIR (hydra.run.dir=DIR without -m)"
+            f"{longer}"
         )
+    if grow and changed_settings(run_dir, cfg):
+        return None
     scores: dict[str, float] = read_json(run_dir / METRICS)
     return scores
 
 
+def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> list[str]:
+    """The keys in which a run's settings differ from these, without those that change no result.
+
+    With `grow`, the number of epochs may differ too.
+    """
+    ran, settings = (
+        dict(_leaves(OmegaConf.to_container(config, resolve=True)))
+        for config in (OmegaConf.load(run_dir / SETTINGS), cfg)
+    )
+    absent = object()
+    return sorted(
+        key
+        for key in ran.keys() | settings.keys()
+        if ran.get(key, absent) != settings.get(key, absent)
+        and not (key == "data.root" or key.startswith("checkpoint."))
+        and not (grow and key == "trainer.max_epochs")
+    )
+
+
 def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
-    """Removes the files of an interrupted run, and writes this run's settings and data."""
-    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
-    for pattern in ("events.out.tfevents.*", "hparams.yaml", "curves.png", "gradients.*"):
-        for file in run_dir.glob(pattern):
-            file.unlink()
-    (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, run_dir / SETTINGS)
+    """Writes the settings and the data of a run that begins, or goes on with more epochs."""
     data = {"format": FORMAT, **asdict(spec)}
-    (run_dir / DATA_SPEC).write_text(json.dumps(data, indent=2) + "\n")
+    atomic.write(run_dir / DATA_SPEC, (json.dumps(data, indent=2) + "\n").encode())
+    (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(run_dir / SETTINGS, OmegaConf.to_yaml(cfg).encode())
+    (run_dir / METRICS).unlink(missing_ok=True)  # the scores of fewer epochs
 
 
 def check_format(run_dir: Path) -> None:

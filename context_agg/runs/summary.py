@@ -1,5 +1,6 @@
 """Describes in a few lines what a run is about to train, and its result."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,15 +44,33 @@ def describe_start(
         f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
         "device": _device_name(trainer.strategy.root_device),
         "directory": str(output_dir),
+        "if cut off": f"go on with: {go_on(output_dir)}",
     }
     if cfg.start_from is not None:
         lines["begins"] = f"with the weights of {cfg.start_from}"
     return "\n".join(f"{name:<11}{line}" for name, line in lines.items())
 
 
-def fit_scores(trainer: L.Trainer, seconds: float) -> dict[str, float]:
-    """The scores of a finished training: how long it took, and the accuracy of its last epoch."""
-    last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+def go_on(output_dir: Path) -> str:
+    """The command that goes on with a run."""
+    return f"python -m context_agg.train {shlex.quote(f'resume={output_dir}')}"
+
+
+def kept(output_dir: Path, step: int) -> str:
+    """Says up to where a run that ends early is kept, and how it goes on."""
+    if step == 0:
+        return f"no step is kept yet; start again with: {go_on(output_dir)}"
+    return f"all up to step {step:,} is kept; go on with: {go_on(output_dir)}"
+
+
+def fit_scores(trainer: L.Trainer, last: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """The scores of a finished training: how long it took, and the accuracy of its last epoch.
+
+    Args:
+        trainer: the trainer after it.
+        last: the scalars of the last epoch.
+        seconds: how long it took.
+    """
     return {
         "epochs": trainer.current_epoch,
         "seconds": seconds,

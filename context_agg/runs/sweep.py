@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,11 +18,15 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli import signals
+from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.sweeps import alternatives, file_params
+from context_agg.runs.claim import claim
 from context_agg.runs.directory import LOG, METRICS, forget
 from context_agg.runs.summary import epochs
 from context_agg.runs.table import FILES, write_report
 
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 UNNAMED = "outputs/sweep"  # hydra.sweep.dir in conf/train.yaml, if nothing else sets it
 FAILURES = "failures.txt"  # a line per failed run: the jobs append, the end of the sweep reads
 
@@ -46,6 +51,12 @@ class Sweep(Callback):
     def __init__(self) -> None:
         self._terminal: TextIO = sys.stdout
         self._finished_before = False
+        self._pid = os.getpid()  # of the process that the sweep was started with
+        self._claim = ExitStack()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker gets: not the lock."""
+        return {**self.__dict__, "_claim": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Names the sweep after its varied keys and fixed overrides, a run after what varies.
@@ -66,15 +77,22 @@ class Sweep(Callback):
             overrides.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         excluded = ",".join(dict.fromkeys(["seed", *constant]))
         overrides.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
-        (Path(config.hydra.sweep.dir) / FAILURES).unlink(missing_ok=True)
+        sweep_dir = Path(config.hydra.sweep.dir)
+        with exit_on_mistake():
+            self._claim.enter_context(claim(sweep_dir))
+        (sweep_dir / FAILURES).unlink(missing_ok=True)
+        if config.hydra.launcher._target_ != BASIC_LAUNCHER:
+            signals.lead_workers()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Redirects what the run prints to its own log, as several runs may run in parallel."""
         if config.hydra.mode is RunMode.MULTIRUN:
+            if os.getpid() != self._pid:
+                signals.follow(self._pid)
             run_dir = Path(config.hydra.runtime.output_dir)
             self._finished_before = (run_dir / METRICS).is_file()
             log = Path(os.devnull) if self._finished_before else run_dir / LOG
-            self._terminal, sys.stdout = sys.stdout, log.open("w", buffering=1)
+            self._terminal, sys.stdout = sys.stdout, log.open("a", buffering=1)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Prints the result of a run; records a failure, so that the other runs continue."""
@@ -85,6 +103,7 @@ class Sweep(Callback):
             return
         sys.stdout.close()
         sys.stdout = self._terminal
+        signals.end_if_left_alone()
         sweep_dir = Path(config.hydra.sweep.dir)
         name = run_dir.relative_to(sweep_dir.absolute())
         try:
@@ -98,6 +117,9 @@ class Sweep(Callback):
             print(f"{name}  failed: {message}", flush=True)
             job_return.status, job_return.return_value = JobStatus.COMPLETED, None
         else:
+            if not scores:
+                forget(run_dir, log=True)  # if it has not begun
+                return
             print(
                 f"{name}  test accuracy {scores['test/accuracy']:.4f}, loss "
                 f"{scores['test/loss']:.4f}; {epochs(scores)}"
@@ -108,11 +130,16 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Writes the table of all finished runs of the sweep, then lists the failed runs."""
         sweep_dir = Path(config.hydra.sweep.dir)
-        if any(sweep_dir.rglob(METRICS)):
-            print(f"\n{write_report(sweep_dir)}written to {sweep_dir}: {', '.join(FILES)}")
-        if (sweep_dir / FAILURES).is_file():
-            failures = sorted((sweep_dir / FAILURES).read_text().splitlines())
+        with exit_on_mistake(), self._claim:
+            if any(sweep_dir.rglob(METRICS)):
+                print(f"\n{write_report(sweep_dir)}written to {sweep_dir}: {', '.join(FILES)}")
+            failures = []
+            if (sweep_dir / FAILURES).is_file():
+                failures = sorted((sweep_dir / FAILURES).read_text().splitlines())
             for failure in failures:
                 forget(sweep_dir / failure.partition(":")[0], log=True)
-            lines = "\n  ".join(failures)
-            raise SystemExit(f"{len(failures)} failed (run again to repeat them):\n  {lines}")
+            if by := signals.received():
+                raise signals.Stopped(by, "the same command skips what has finished and goes on")
+            if failures:
+                lines = "\n  ".join(failures)
+                raise SystemExit(f"{len(failures)} failed (run again to repeat them):\n  {lines}")

@@ -9,11 +9,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from context_agg.data.spec import VOID, DataSpec
-from context_agg.training.metrics import MeanIoU
+from context_agg.training.metrics import MeanIoU, MeanLoss
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
 """(optimizer, number of training steps) -> scheduler."""
@@ -61,10 +61,15 @@ class Learner(L.LightningModule):
         self.train_metrics = MetricCollection({"accuracy": accuracy.clone()}, prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
+        # Losses are metrics of ours too: Lightning's running means are not in its checkpoints.
+        self.train_loss, self.val_loss, self.test_loss = MeanLoss(), MeanLoss(), MeanLoss()
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
         return logits
+
+    def on_train_start(self) -> None:
+        self.on_train_epoch_start()  # Lightning leaves it out when it goes on within an epoch
 
     def on_train_epoch_start(self) -> None:
         for module in self.network.modules():
@@ -72,13 +77,13 @@ class Learner(L.LightningModule):
                 set_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return self._step(batch, self.train_metrics)
+        return self._step(batch, self.train_loss, self.train_metrics)
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        self._step(batch, self.val_metrics)
+        self._step(batch, self.val_loss, self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        self._step(batch, self.test_metrics)
+        self._step(batch, self.test_loss, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
         if not self.spec.dense:
@@ -99,18 +104,28 @@ class Learner(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _step(self, batch: tuple[Tensor, Tensor], metrics: MetricCollection) -> Tensor:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_metrics"] = [metric.metric_state for metric in self._train_metrics()]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for metric, state in zip(self._train_metrics(), checkpoint["train_metrics"], strict=True):
+            for name, value in state.items():
+                setattr(metric, name, value.to(self.device))
+
+    def _train_metrics(self) -> list[Metric]:
+        """Those that may have seen a part of an epoch when a checkpoint is written."""
+        return [self.train_loss, *self.train_metrics.values()]
+
+    def _step(
+        self, batch: tuple[Tensor, Tensor], mean_loss: MeanLoss, metrics: MetricCollection
+    ) -> Tensor:
         """Returns the loss; logs it and the metrics per epoch, under the metrics' prefix."""
         x, target = batch
         logits = self(x)
         loss: Tensor = self.loss(logits, target)
+        mean_loss.update(loss, len(x))
         metrics.update(logits, target)
-        epoch: dict[str, Any] = {
-            "on_step": False,
-            "on_epoch": True,
-            "prog_bar": True,
-            "batch_size": len(x),
-        }
-        self.log(f"{metrics.prefix}loss", loss, **epoch)
+        epoch: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(x)}
+        self.log(f"{metrics.prefix}loss", mean_loss, **epoch)
         self.log_dict(metrics, **epoch)
         return loss

@@ -1,10 +1,35 @@
-"""Measures how well pixels are classified: intersection over union, from exact counts."""
+"""What an epoch is measured by: the mean loss, and intersection over union from exact counts."""
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from context_agg.data.spec import VOID
+
+
+class MeanLoss(Metric):
+    """The mean over the images of the losses of batches, each a mean over its images.
+
+    torchmetrics' own MeanMetric leaves out what is NaN, or warns of it.
+
+    Shape: scalar loss and number of images -> scalar.
+    """
+
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, images: int) -> None:
+        self.total = self.total + loss.detach() * images
+        self.images = self.images + images
+
+    def compute(self) -> Tensor:
+        return self.total / self.images
 
 
 class MeanIoU(MulticlassConfusionMatrix):

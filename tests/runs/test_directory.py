@@ -38,7 +38,7 @@ def test_a_finished_run_with_other_settings_is_neither_used_nor_overwritten(
     tmp_path: Path,
 ) -> None:
     finished_run(tmp_path)
-    with pytest.raises(FileExistsError, match=r"other settings of seed, trainer.max_epochs; del"):
+    with pytest.raises(FileExistsError, match=r"settings of model, seed, trainer.max_epochs; del"):
         finished_scores(tmp_path, settings(seed=1, trainer={"max_epochs": 3}))
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"test/accuracy": 0.5}
     assert finished_scores(tmp_path, settings()) is not None
@@ -50,12 +50,13 @@ def test_a_key_that_one_of_them_lacks_counts_as_a_difference(tmp_path: Path) -> 
         finished_scores(tmp_path, settings(compile=None))
 
 
-def test_begin_removes_what_a_cut_off_run_left_and_nothing_else(tmp_path: Path) -> None:
+def test_begin_touches_no_file_but_those_it_writes(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for name in ("checkpoints/last.ckpt", "events.out.tfevents.1.host", "hparams.yaml", "mine.txt"):
         (tmp_path / name).write_text("x")
+    before = names(tmp_path)
     begin(tmp_path, settings(), SPEC)
-    assert names(tmp_path) == {"mine.txt", ".hydra/config.yaml", "data.json"}
+    assert names(tmp_path) == before | {".hydra/config.yaml", "data.json"}
 
 
 def test_forget_removes_the_empty_directory_of_a_refused_run_but_no_more(

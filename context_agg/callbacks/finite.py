@@ -1,0 +1,138 @@
+"""Ends a run at the step at which its loss or a gradient is no longer finite."""
+
+import json
+import math
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from context_agg.cli.errors import UserError
+from context_agg.data.batches import EpochLoader
+from context_agg.training.learner import Learner
+
+LOOK = 50  # steps on CUDA from one look at the device to the next, as each waits for it
+DIAGNOSIS = "diagnosis.json"
+
+
+class Finite(L.Callback):
+    """Checks the loss and all gradients before the weights change.
+
+    With precision=16-mixed it checks the loss alone, as the scaler expects infinite gradients. On
+    CUDA what was found stays on the device; it is looked at every 50 steps and before a checkpoint
+    is written. The values of the first bad step are written to diagnosis.json in the run's
+    directory, with the images of its batch.
+
+    Raises:
+        UserError: naming the first bad step and layer.
+    """
+
+    def __init__(self) -> None:
+        self._batch: tuple[Tensor, Tensor] | None = None
+        self._loss: Tensor | None = None
+        self._names: list[str] = []
+        self._found: tuple[Tensor, Tensor] | None = None  # the first bad step, or -1; its values
+        self._batches: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2 * LOOK)  # by step
+
+    def on_train_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        self._batch = batch
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        loss = loss.detach()
+        if self._loss is not None:  # of an earlier batch of the same step
+            loss = torch.where(self._loss.isfinite(), loss, self._loss)
+        self._loss = loss
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert isinstance(pl_module, Learner)
+        assert self._loss is not None
+        gradients = {
+            name: parameter.grad
+            for name, parameter in pl_module.network.named_parameters()
+            if parameter.grad is not None and trainer.precision != "16-mixed"
+        }
+        largest = [gradient.abs().amax() for gradient in gradients.values()]
+        values = torch.stack([value.double() for value in (self._loss, *largest)])
+        self._names, self._loss = list(gradients), None
+        loader = trainer.train_dataloader
+        assert isinstance(loader, EpochLoader)
+        self._batches.append((trainer.global_step, loader.state_dict()))
+        step = torch.where(values.isfinite().all(), -1, trainer.global_step)
+        first, kept = self._found or (step, values)
+        self._found = torch.where(first < 0, step, first), torch.where(first < 0, values, kept)
+        if values.device.type == "cpu" or trainer.global_step % LOOK == 0:
+            self._look(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._look(trainer, pl_module)
+
+    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._found is None or (step := int(self._found[0])) < 0:
+            return
+        assert isinstance(pl_module, Learner)
+        assert self._batch is not None
+        loss, *largest = self._found[1].tolist()
+        gradients = dict(zip(self._names, largest, strict=True))
+        outputs = {}
+        if step == trainer.global_step:  # the weights are still those of that step
+            outputs = largest_outputs(pl_module.network, self._batch[0])
+        # The forward pass meets the first layer of these first, the backward pass the last one.
+        bad_outputs = [name for name, value in outputs.items() if not math.isfinite(value)]
+        bad_gradients = [name for name, value in gradients.items() if not math.isfinite(value)]
+        what = f"the loss is {loss}"
+        if math.isfinite(loss):
+            what = "a gradient is not finite"
+        if bad_outputs:
+            what += f", first in the output of {bad_outputs[0]}"
+        elif bad_gradients:
+            what += f", first in the gradient of {bad_gradients[-1].rpartition('.')[0]}"
+        file = Path(str(trainer.log_dir)) / DIAGNOSIS
+        diagnosis = {
+            "step": step,
+            "batch": dict(self._batches).get(step),
+            "loss": loss,
+            "largest_output": outputs,
+            "largest_gradient": gradients,
+        }
+        # NaN is not in the JSON standard
+        text = json.dumps(json.loads(json.dumps(diagnosis), parse_constant=str), indent=2)
+        file.write_text(text + "\n")
+        raise UserError(
+            f"step {step}: {what}, so the run ends. {DIAGNOSIS} has the largest values of all "
+            "layers. Use a smaller optimizer.lr, or +trainer.gradient_clip_val=1"
+        )
+
+
+@torch.no_grad()
+def largest_outputs(network: nn.Module, x: Tensor) -> dict[str, float]:
+    """The largest magnitude in the output of each layer, in the order of the forward pass."""
+    largest: dict[str, float] = {}
+    handles = [
+        module.register_forward_hook(
+            lambda module, operands, y, name=name: largest.setdefault(name, float(y.abs().max()))
+        )
+        for name, module in network.named_modules()
+        if not any(module.children())
+    ]
+    try:
+        network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return largest

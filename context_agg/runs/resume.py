@@ -1,0 +1,131 @@
+"""A run that was cut off goes on: which run, with which settings, from which checkpoint."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from context_agg.cli.values import check_values
+from context_agg.runs import checkpoints
+from context_agg.runs.directory import SETTINGS, changed_settings
+from context_agg.runs.load import read_settings
+from context_agg.training.arithmetic import arithmetic
+from context_agg.training.learner import Learner
+
+CHANGEABLE = ("data.root", "checkpoint.every_minutes", "checkpoint.every_steps")
+GROWS = "trainer.max_epochs"
+STATE = "LastCheckpoint"  # the callback whose state says where a run is
+
+
+def settings(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a run, with the changes that do not change what it computes.
+
+    Raises:
+        ValueError, FileNotFoundError: if the run cannot be read, or for another change, naming it.
+    """
+    read_settings(run_dir)  # checks them; what follows keeps their interpolations
+    cfg = OmegaConf.load(run_dir / SETTINGS)
+    assert isinstance(cfg, DictConfig)
+    try:
+        changes = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ValueError(f"cannot read {error.override}") from None
+    for change in changes:
+        key, value = change.key_or_group, change.value()
+        stored = OmegaConf.select(cfg, key)
+        grows = key == GROWS and isinstance(value, int) and value >= stored
+        if grows and value > stored and cfg.get("schedule") is not None:
+            raise ValueError(
+                f"{GROWS}={value}: the run has a schedule of the learning rate over {stored} "
+                "epochs, so it cannot be longer; train a new one"
+            )
+        if not (grows or key in CHANGEABLE or (stored is not None and value == stored)):
+            raise ValueError(
+                f"{change.input_line} would change the run; with resume=DIR only "
+                f"{', '.join(CHANGEABLE)} may change, and {GROWS} may grow"
+            )
+        OmegaConf.update(cfg, key, value)
+    check_values(cfg)
+    return cfg
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """Where a run was cut off.
+
+    Args:
+        file: its newest good checkpoint.
+        checkpoint: what is in it.
+        state: that of `LastCheckpoint` in it.
+    """
+
+    file: Path
+    checkpoint: dict[str, Any]
+    state: dict[str, Any]
+
+    @property
+    def logged(self) -> int:
+        """The number of steps whose scalars TensorBoard has."""
+        return int(self.state["logged"])
+
+    def __str__(self) -> str:
+        epoch, batches = self.state["position"]["epoch"], self.state["position"]["batches"]
+        return (
+            f"after step {self.state['step']:,} (batch {batches:,} of epoch {epoch + 1}), from "
+            f"{self.file}"
+        )
+
+
+def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | None:
+    """Where the run in a directory was cut off; None if it has written no checkpoint.
+
+    Sets the number of threads that the run has had, as its last bits depend on it.
+
+    Raises:
+        FileExistsError: if that run had other settings.
+        ValueError: if its checkpoints are damaged.
+    """
+    if not (run_dir / SETTINGS).is_file():
+        return None
+    if changed := changed_settings(run_dir, cfg, grow=grow):
+        raise FileExistsError(
+            f"{run_dir} holds a run that was cut off, with other settings of {', '.join(changed)}; "
+            "delete it, or use another directory"
+        )
+    if (found := checkpoints.newest(run_dir)) is None:
+        return None
+    file, checkpoint = found
+    state = checkpoint.get("callbacks", {}).get(STATE)
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} has no state to go on from; delete {run_dir} to train it again")
+    torch.set_num_threads(state["arithmetic"]["threads"])
+    return CutOff(file, checkpoint, state)
+
+
+def check_same(at: CutOff, learner: Learner, device: torch.device, *, strict: bool) -> str:
+    """Compares a run so far with what it would go on with; says how it goes on.
+
+    Raises:
+        ValueError: if the weights do not fit the network, or if the run used rules or a kind of
+            device that are not to be had here; with `strict`, for any other arithmetic.
+    """
+    try:
+        copy.deepcopy(learner).load_state_dict(at.checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise ValueError(f"{at.file} does not fit {SETTINGS}: {error}".splitlines()[0]) from None
+    was, now = at.state["arithmetic"], arithmetic(learner, device)
+    differences = [f"{name} {now[name]}, not {was[name]}" for name in now if now[name] != was[name]]
+    if not differences:
+        return str(at)
+    text = "; ".join(differences)
+    if strict or was["rules"] != now["rules"] or was["device"] != now["device"]:
+        raise ValueError(
+            f"the run cannot go on as it began: {text}; go on where it began, or train it again"
+        )
+    return f"{at}; not bit for bit as it began: {text}"
