@@ -16,6 +16,7 @@ from context_agg.data.batches import EpochLoader
 from context_agg.training.learner import Learner
 
 LOOK = 50  # steps on CUDA from one look at the device to the next, as each waits for it
+EVERY_STEP = ("cpu",)  # devices that are looked at after every step
 DIAGNOSIS = "diagnosis.json"
 
 
@@ -74,7 +75,7 @@ class Finite(L.Callback):
         step = torch.where(values.isfinite().all(), -1, trainer.global_step)
         first, kept = self._found or (step, values)
         self._found = torch.where(first < 0, step, first), torch.where(first < 0, values, kept)
-        if values.device.type == "cpu" or trainer.global_step % LOOK == 0:
+        if values.device.type in EVERY_STEP or trainer.global_step % LOOK == 0:
             self._look(trainer, pl_module)
 
     def on_save_checkpoint(
@@ -123,13 +124,14 @@ class Finite(L.Callback):
 def largest_outputs(network: nn.Module, x: Tensor) -> dict[str, float]:
     """The largest magnitude in the output of each layer, in the order of the forward pass."""
     largest: dict[str, float] = {}
-    handles = [
-        module.register_forward_hook(
-            lambda module, operands, y, name=name: largest.setdefault(name, float(y.abs().max()))
-        )
-        for name, module in network.named_modules()
-        if not any(module.children())
-    ]
+    handles = []
+    for name, module in network.named_modules():
+        if not any(module.children()):
+
+            def keep(module: nn.Module, operands: object, y: Tensor, name: str = name) -> None:
+                largest[name] = float(y.abs().max())
+
+            handles.append(module.register_forward_hook(keep))
     try:
         network(x)
     finally:
