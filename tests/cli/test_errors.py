@@ -16,6 +16,7 @@ from PIL import Image
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.keys import check_command_line
 from context_agg.train import main
+from tests.command import call
 from tests.fake_mnist import write_mnist
 
 MISTAKES = [
@@ -254,6 +255,13 @@ def test_a_closed_pipe_ends_a_command_silently(
 def test_a_mistake_stays_a_message_when_the_pipe_is_closed() -> None:
     with closed_pipe(), pytest.raises(SystemExit, match="no such thing"), exit_on_mistake():
         raise OSError("no such thing")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "report"])
+def test_every_command_ends_silently(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with closed_pipe():
+        assert call(command, "--help") == 141
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
