@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.compose import COMMAND, CONF
-from context_agg.cli.errors import exit_on_mistake, one_message
+from context_agg.cli.errors import exit_on_closed_pipe, exit_on_mistake, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 
@@ -67,7 +67,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     if output_dir.is_relative_to(Path.cwd()):
         output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
-    return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+    with exit_on_closed_pipe():
+        return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
 
 
 def main() -> None:

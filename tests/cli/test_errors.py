@@ -265,6 +265,16 @@ def test_every_command_ends_silently(command: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.slow
+def test_training_ends_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closed_pipe():
+        assert call("train", "debug=step") == 141
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
 def test_the_first_line_of_a_command_is_enough(tmp_path: Path) -> None:
     images = [tmp_path / f"{number}.png" for number in range(20)]
     for image in images:
