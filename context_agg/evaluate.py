@@ -33,15 +33,15 @@ def evaluate(run_dir: Path) -> dict[str, float]:
     return dict(scores)
 
 
+@exit_on_mistake()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = command_parser("evaluate", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     run_dir = parser.parse_args(arguments).run_dir
-    with exit_on_mistake():
-        metrics = run_dir / METRICS
-        recorded = read_json(metrics) if metrics.is_file() else {}
-        scores = evaluate(run_dir)
+    metrics = run_dir / METRICS
+    recorded = read_json(metrics) if metrics.is_file() else {}
+    scores = evaluate(run_dir)
     for name, value in scores.items():
         note = "not recorded by the run"
         if name in recorded:

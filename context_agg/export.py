@@ -37,14 +37,14 @@ def export(run_dir: Path, out: Path) -> None:
     save_file(weights, out / WEIGHTS)
 
 
+@exit_on_mistake()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = command_parser("export", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a finished run")
     parser.add_argument("out", metavar="OUT", type=Path, help="directory to create")
     given = parser.parse_args(arguments)
-    with exit_on_mistake():
-        export(given.run_dir, given.out)
+    export(given.run_dir, given.out)
     print(f"written to {given.out}: {WEIGHTS}, {SETTINGS}, {DATA_SPEC}, {METRICS}")
 
 

@@ -12,6 +12,7 @@ from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.parser import command_parser
 
 
+@exit_on_mistake()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = command_parser("report", __doc__)
@@ -19,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = parser.parse_args(arguments).folder
     from context_agg.runs.table import FILES, write_report  # matplotlib, not needed for --help
 
-    with exit_on_mistake():
-        print(write_report(folder), end="")
+    print(write_report(folder), end="")
     print(f"written to {folder}: {', '.join(FILES)}")
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli import signals
 from context_agg.cli.compose import COMMAND, CONF
-from context_agg.cli.errors import UserError, exit_on_mistake, one_message
+from context_agg.cli.errors import UserError, exit_on_closed_pipe, exit_on_mistake, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
@@ -84,7 +84,9 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
             directory.write_scores(output_dir, scores)
     except signals.Stopped as stopped:
         raise signals.Stopped(stopped.by, summary.kept(output_dir, last.step)) from None
-    except OSError as error:
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, for instance
         raise UserError(f"{error}\n{summary.kept(output_dir, last.step)}") from error
     print(summary.describe_end(scores, output_dir))
     return scores
@@ -98,7 +100,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if output_dir.is_relative_to(Path.cwd()):
         output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
     try:
-        with signals.at_once():
+        with exit_on_closed_pipe(), signals.at_once():
             quiet()
             return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
     except signals.Stopped as stopped:

@@ -169,7 +169,9 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_that_diverges_is_an_error_and_no_result(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"step \d: the loss is (nan|inf), first in .*smaller optimizer\.lr"):
+    with pytest.raises(
+        UserError, match=r"step \d: the loss is (nan|inf), first in .*smaller optimizer\.lr"
+    ):
         run(tmp_path, "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=2")
     assert not (tmp_path / "metrics.json").exists()
 

@@ -1,10 +1,13 @@
-"""Reports a user's mistake as one message without a stack trace."""
+"""A user's mistake ends a command with one message, a closed pipe silently: no stack trace."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import CompactHydraException, InstantiationException
+
+CLOSED_PIPE = 141  # what shells report of a program that SIGPIPE has ended: 128 + 13
 
 
 class UserError(CompactHydraException):
@@ -30,12 +33,33 @@ def one_message() -> Iterator[None]:
 
 
 @contextmanager
-def exit_on_mistake() -> Iterator[None]:
-    """Turns a user's mistake in a command into its message and exit code 1."""
+def exit_on_closed_pipe() -> Iterator[None]:
+    """Ends the process silently if nobody reads its output any more, as after `| head -1`."""
     try:
-        yield
-    except (UserError, ValueError, OSError) as error:
-        sys.exit(str(error))
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # else Python finds out when it ends, and complains
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for the rest of the buffer
+        os.close(nowhere)
+        sys.exit(CLOSED_PIPE)
+
+
+@contextmanager
+def exit_on_mistake() -> Iterator[None]:
+    """Turns a user's mistake in a command into its message and exit code 1.
+
+    It decorates the `main` of a command, and includes `exit_on_closed_pipe`.
+    """
+    with exit_on_closed_pipe():
+        try:
+            yield
+        except BrokenPipeError:  # an OSError, but no mistake
+            raise
+        except (UserError, ValueError, OSError) as error:
+            sys.exit(str(error))
 
 
 def _is_refusal(error: BaseException | None) -> bool:

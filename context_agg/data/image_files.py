@@ -1,52 +1,82 @@
 """Reads a user's image file and makes it look like the images that a network was trained on."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from context_agg.data.spec import DataSpec
 
 Grey = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+MOST_PIXELS = 100_000_000  # in a file; decoded, a pixel takes up to 4 bytes
+ORDINARY_PIXELS = 16_000_000  # classification reduces larger images; a phone's usually have 12
 LEAST_CONTRAST = 16  # of 256 grey levels; an image with less counts as blank
-MODES = {"1": "black and white", "L": "grey", "RGB": "colour", "RGBA": "colour with transparency"}
+FULL_CONTRAST = 200  # grey levels; every image of MNIST and of digits has 214 or more
+FEWEST_PIXELS = 25  # of ink; every digit of MNIST has 27 or more
+SHORTEST = 8  # pixels; what is smaller both ways is hardly more than a dot
 NOISE = 0.2  # share of the contrast; anything fainter is paper, not ink
+STRIP = 2**20  # pixels that are converted at a time, because conversions take memory
+MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "RGB": "colour",
+    "RGBA": "colour with transparency",
+    "I;16": "16-bit grey",
+    "I": "32-bit grey",
+    "F": "grey with decimals",
+}
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Reads the width and height of an image from its header.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
+    """
+    with _opened(file) as image:
+        return image.size
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     """Reads an image in the style of a grey data set, and says in words what was done to it.
 
-    An image of the right size that is light on dark is taken as it is. Any other is made grey and
-    light on dark, cropped to its content, scaled to the data set's size less its margin, and
-    centred by its centre of mass, as in MNIST.
+    An image of the right size that is light on black with full contrast, like those of the data
+    sets, is taken as it is. Any other is made grey and light on dark, cropped to its content,
+    scaled to the data set's size less its margin, and centred by its centre of mass, as in MNIST.
+    One of more than `ORDINARY_PIXELS` is reduced by a whole factor first.
 
     Returns:
         The image, uint8 (1, H, W), and the description.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image, or is blank.
+        OSError, ValueError: if it cannot be read, has more than `MOST_PIXELS`, or is blank.
     """
-    image, mode = _open(file)
-    grey = np.asarray(image, dtype=np.float64)
-    done = [f"{grey.shape[1]}x{grey.shape[0]} {mode}"]
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    background = float(np.median(border))
-    low, high = grey.min(), grey.max()
-    if high - low < LEAST_CONTRAST:
-        raise ValueError(f"{file} is blank: its grey levels are {low:.0f} to {high:.0f} of 255")
-    dark_on_light = background - low > high - background
-    if not dark_on_light and grey.shape == spec.image_size:
+    image, read_as = _read(file, "L", ORDINARY_PIXELS)
+    background, strongest = _background_and_ink(image, *_extremes(file, image))
+    ink = _ink_of_levels(background, strongest)
+    ink[ink < NOISE] = 0
+    marked = image.point([255 * int(level > 0) for level in ink])
+    box = marked.getbbox()
+    assert box is not None  # the strongest ink is marked
+    done = [read_as]
+    if image.size[::-1] == spec.image_size and background == 0 and strongest >= FULL_CONTRAST:
         done.append("light on dark, taken as it is")
+        pixels = np.array(image)
     else:
-        done.append("dark on light, inverted" if dark_on_light else "light on dark")
-        grey = _ink(background - grey if dark_on_light else grey - background)
-        grey = _place(grey, spec, done)
-    pixels = torch.from_numpy(grey.round().clip(0, 255).astype(np.uint8))
-    return pixels[None], ", ".join(done)
+        done.append("dark on light, inverted" if strongest < background else "light on dark")
+        cut = (255 * ink).astype(np.float32)[np.asarray(image.crop(box))]
+        pixels = _place(Image.fromarray(cut), box[:2], spec, done)
+    count, longer = marked.histogram()[255], max(box[2] - box[0], box[3] - box[1])
+    if count < FEWEST_PIXELS or longer < SHORTEST:
+        done.append(f"pixels of ink: only {count}, so the classes mean little")
+    return torch.from_numpy(pixels)[None], ", ".join(done)
 
 
 def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
@@ -59,67 +89,152 @@ def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
         The image, uint8 (C, H, W), and the description.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image, or is blank.
+        OSError, ValueError: if it cannot be read, has more than `MOST_PIXELS`, or is blank.
     """
-    image, mode = _open(file, "RGB" if spec.in_channels == 3 else "L")
-    pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    done = [f"{image.width}x{image.height} {mode}"]
-    low, high = int(pixels.min()), int(pixels.max())
-    if high - low < LEAST_CONTRAST:
-        raise ValueError(f"{file} is blank: its levels are {low} to {high} of 255")
+    image, read_as = _read(file, "RGB" if spec.in_channels == 3 else "L")
+    low, high = _extremes(file, image)
+    done = [read_as]
     if spec.in_channels == 1:
-        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-        background = float(np.median(border))
-        strongest = high if high - background >= background - low else low
+        background, strongest = _background_and_ink(image, low, high)
         if strongest < background:
             done.append("dark on light, inverted")
         if (background, strongest) not in ((0, 255), (255, 0)):
             done.append(f"levels {background:.0f} to {strongest} stretched")
-        ink = (pixels - background) / (strongest - background)
-        pixels = (255 * ink).clip(0, 255).round().astype(np.uint8)
-    return torch.from_numpy(pixels.copy()).movedim(-1, 0), ", ".join(done)
+        stretched = (255 * _ink_of_levels(background, strongest)).round()
+        image = image.point(stretched.astype(int).tolist())
+    pixels = np.array(image).reshape(image.height, image.width, -1)
+    return torch.from_numpy(pixels).movedim(-1, 0), ", ".join(done)
 
 
-def _open(file: Path, form: str = "L") -> tuple[Image.Image, str]:
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """Opens an image without decoding its pixels; names the file in whatever goes wrong."""
     try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            mode = MODES.get(image.mode, image.mode)
-            if image.mode.startswith("I"):  # 16 or 32 bits of grey, which "L" would clip
-                values = np.asarray(image, dtype=np.float64)
-                scaled = values * 255 / max(values.max(), 1)
-                return Image.fromarray(scaled.astype(np.uint8)).convert(form), mode
-            if image.has_transparency_data:  # shown on white, as in most viewers
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert(form), mode
-    except UnidentifiedImageError:
-        raise ValueError(f"{file} is not an image, or its format is not supported") from None
+        pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours says the size
+        try:
+            image = Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows_limit
+        with image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(
+                    f"its {image.width}x{image.height} pixels are more than "
+                    f"{MOST_PIXELS // 10**6} million, the limit; scale it down or cut it"
+                )
+            yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {file}") from None
-    except OSError as error:  # a folder, or a truncated image
-        raise OSError(f"cannot read {file}: {error.strerror or error}") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{file} is a folder; name image files") from None
+    except UnidentifiedImageError:
+        what = "not an image, or its format is not supported" if file.stat().st_size else "empty"
+        raise ValueError(f"{file} is {what}") from None
+    except Exception as error:  # Pillow's decoders raise many kinds for a damaged file
+        raise ValueError(
+            f"cannot read {file}: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
-def _ink(grey: Grey) -> Grey:
-    """Scales grey levels to 0 for the background and 255 for the strongest ink."""
-    ink = (grey / grey.max()).clip(0, 1)
-    return np.where(ink < NOISE, 0, ink * 255)
+def _read(file: Path, form: str, most: int = MOST_PIXELS) -> tuple[Image.Image, str]:
+    """Reads an image as "L" or "RGB", at most `most` pixels of it, and says what it was."""
+    with _opened(file) as image:
+        pixels = image.width * image.height
+        if pixels > most:  # only a JPEG can be decoded at a smaller size; others ignore this
+            factor = _factor(image, most)
+            image.draft(None, (image.width // factor, image.height // factor))
+        image.load()
+        convert, described = _conversion(image, form)
+        factor = _factor(image, most)
+        read = Image.new(form, (ceil(image.width / factor), ceil(image.height / factor)))
+        for top, strip in _strips(image, factor):
+            read.paste(convert(strip).reduce(factor), (0, top // factor))
+        turned = ExifTags.Base.Orientation  # obeyed after reducing, because turning takes a copy
+        read.getexif()[turned] = image.getexif().get(turned, 1)
+        ImageOps.exif_transpose(read, in_place=True)
+    if pixels > most:
+        described += f", reduced from {pixels / 1e6:.0f} million pixels"
+    return read, f"{read.width}x{read.height} {described}"
 
 
-def _place(ink: Grey, spec: DataSpec, done: list[str]) -> Grey:
-    """Crops the ink and places it in an image of the data set's size."""
-    rows, columns = (np.flatnonzero(ink.max(axis)) for axis in (1, 0))
-    top, left = int(rows[0]), int(columns[0])
-    cut = ink[top : rows[-1] + 1, left : columns[-1] + 1]
+def _factor(image: Image.Image, most: int) -> int:
+    """The least whole number that reduces the image to `most` pixels."""
+    return ceil(sqrt(image.width * image.height / most))
+
+
+def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Cuts an image into strips whose heights are multiples of a factor."""
+    rows = factor * ceil(STRIP / image.width / factor)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _conversion(image: Image.Image, form: str) -> tuple[Callable[[Image.Image], Image.Image], str]:
+    """How to convert a strip of an image to "L" or "RGB", and what kind of image it is."""
+    mode = MODES.get(image.mode, image.mode)
+    if image.mode[0] in "IF":  # 16 bits, 32 bits, or decimals, which Pillow would clip
+        strips = (np.asarray(strip) for _, strip in _strips(image))
+        extremes = np.array([(values.min(), values.max()) for values in strips], np.float64)
+        if not np.isfinite(extremes).all():
+            raise ValueError("it has values that are not finite numbers")
+        low, high = extremes[:, 0].min(), extremes[:, 1].max()
+        start = low if image.mode == "F" else min(low, 0)  # decimals may have any range
+        scale = 255 / ((high - start) or 1)
+        return lambda strip: _bytes(strip, start, scale).convert(form), (
+            f"{mode}, values {low:g} to {high:g}"
+        )
+    if not image.has_transparency_data:
+        return lambda strip: strip.convert(form), mode
+    if _is_light(image):
+        return lambda strip: _on("black", strip).convert(form), f"{mode}, light, shown on black"
+    return lambda strip: _on("white", strip).convert(form), mode  # as in most viewers
+
+
+def _is_light(image: Image.Image) -> bool:
+    """Whether an image has transparent parts, and nothing dark that can be seen on white."""
+    darkest = opacity = 255
+    for _, strip in _strips(image):
+        opacity = min(opacity, int(np.asarray(strip.convert("RGBA").getchannel("A")).min()))
+        darkest = min(darkest, int(np.asarray(_on("white", strip).convert("L")).min()))
+    return opacity < 255 and darkest >= 128
+
+
+def _bytes(strip: Image.Image, start: float, scale: float) -> Image.Image:
+    levels = (np.asarray(strip, np.float64) - start) * scale
+    return Image.fromarray(levels.round().astype(np.uint8))
+
+
+def _on(background: str, strip: Image.Image) -> Image.Image:
+    strip = strip.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", strip.size, background), strip)
+
+
+def _extremes(file: Path, image: Image.Image) -> tuple[int, int]:
+    """The least and the greatest level; refuses an image that is blank."""
+    levels = np.asarray(image)
+    low, high = int(levels.min()), int(levels.max())
+    if high - low < LEAST_CONTRAST:
+        raise ValueError(f"{file} is blank: its levels are {low} to {high} of 255")
+    return low, high
+
+
+def _background_and_ink(image: Image.Image, low: int, high: int) -> tuple[float, int]:
+    """The level of the background, and of the strongest ink on it."""
+    grey = np.asarray(image)
+    background = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    return background, high if high - background >= background - low else low
+
+
+def _ink_of_levels(background: float, strongest: int) -> Grey:
+    """The ink, 0 to 1, that each of the 256 grey levels stands for."""
+    return ((np.arange(256) - background) / (strongest - background)).clip(0, 1)
+
+
+def _place(cut: Image.Image, at: tuple[int, int], spec: DataSpec, done: list[str]) -> Bytes:
+    """Places ink that was cut out in an image of the data set's size."""
     height, width = spec.image_size
-    factor = min(
-        (height - 2 * spec.margin) / cut.shape[0], (width - 2 * spec.margin) / cut.shape[1]
-    )
-    size = max(1, round(factor * cut.shape[0])), max(1, round(factor * cut.shape[1]))
-    scaled = Image.fromarray(cut.astype(np.float32)).resize(size[::-1], Image.Resampling.BOX)
-    pixels = np.array(scaled, dtype=np.float64)
+    factor = min((height - 2 * spec.margin) / cut.height, (width - 2 * spec.margin) / cut.width)
+    size = max(1, round(factor * cut.height)), max(1, round(factor * cut.width))
+    pixels = np.array(cut.resize(size[::-1], Image.Resampling.BOX), dtype=np.float64)
     pixels *= 255 / pixels.max()  # shrinking makes thin lines faint
     placed = np.zeros(spec.image_size)
     y, x = (
@@ -127,10 +242,10 @@ def _place(ink: Grey, spec: DataSpec, done: list[str]) -> Grey:
     )
     placed[y : y + size[0], x : x + size[1]] = pixels
     done.append(
-        f"cut to {cut.shape[1]}x{cut.shape[0]} at ({left}, {top}), scaled to {size[1]}x{size[0]}, "
+        f"cut to {cut.width}x{cut.height} at {at}, scaled to {size[1]}x{size[0]}, "
         f"centred in {width}x{height}"
     )
-    return placed
+    return placed.round().clip(0, 255).astype(np.uint8)
 
 
 def _start(profile: Grey, whole: int) -> int:

@@ -1,62 +1,87 @@
-"""What a trained network says of image files: a class for each, or for each of their pixels."""
+"""What a trained network says of an image file: a class for it, or for each of its pixels."""
 
-from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from context_agg.data.image_files import read_image, read_scene
+from context_agg.data.image_files import image_size, read_image, read_scene
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
 
+MOST_MEMORY = 6e9  # bytes, for labelling the pixels of one image
 
-def classify(
-    network: nn.Module, spec: DataSpec, files: Sequence[Path]
-) -> list[tuple[str, dict[str, float]]]:
-    """For every file, describes what was done to it and gives the probability of each class.
+
+def classify(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, dict[str, float]]:
+    """Describes what was done to an image, and gives the probability of each class.
 
     Raises:
-        ValueError: if the network does not classify grey images; if files are missing, are not
-            images, or are blank, naming them all.
+        OSError, ValueError: if the network does not classify grey images, or as `read_image`.
     """
-    if spec.dense or spec.in_channels != 1:
-        raise ValueError(f"the run was trained on {spec.name}, not to classify grey images")
-    images = _read_all(files, lambda file: read_image(file, spec))
-    probabilities = _logits(network, torch.stack([image for image, _ in images])).softmax(1)
-    return [
-        (description, dict(zip(spec.classes, row.tolist(), strict=True)))
-        for (_, description), row in zip(images, probabilities, strict=True)
-    ]
+    check_network(spec, dense=False)
+    image, description = read_image(file, spec)
+    probabilities = _logits(network, image)[0].softmax(0)
+    return description, dict(zip(spec.classes, probabilities.tolist(), strict=True))
 
 
-def label_pixels(
-    network: nn.Module, spec: DataSpec, files: Sequence[Path]
-) -> list[tuple[str, Tensor, Tensor]]:
-    """For every file, what was done to it, the uint8 image (C, H, W) and its labels (H, W)."""
-    if spec.in_channels not in (1, 3):
-        raise ValueError(f"the run takes {spec.in_channels} channels; image files have 1 or 3")
-    return [
-        (description, image, _logits(network, image[None])[0].argmax(0).to(torch.uint8))
-        for image, description in _read_all(files, lambda file: read_scene(file, spec))
-    ]
+def label_pixels(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, Tensor, Tensor]:
+    """Describes what was done to an image; gives it, uint8 (C, H, W), and its labels (H, W).
+
+    Raises:
+        OSError, ValueError: if the network does not label pixels of grey or colour images, if it
+            would need more than `MOST_MEMORY`, or as `read_scene`.
+    """
+    check_network(spec, dense=True)
+    width, height = image_size(file)
+    try:
+        memory = memory_of(network, (1, spec.in_channels, height, width))
+    except ValueError as error:  # too small for the network
+        raise ValueError(f"{file}: {error}") from error
+    if memory > MOST_MEMORY:
+        raise ValueError(
+            f"{file}: labelling its {width}x{height} pixels with this network may take "
+            f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; scale it "
+            "down or cut it"
+        )
+    image, description = read_scene(file, spec)
+    return description, image, _logits(network, image)[0].argmax(0).to(torch.uint8)
 
 
-def _read_all(
-    files: Sequence[Path], read: Callable[[Path], tuple[Tensor, str]]
-) -> list[tuple[Tensor, str]]:
-    images, refused = [], []
-    for file in files:
-        try:
-            images.append(read(file))
-        except (OSError, ValueError) as error:
-            refused.append(str(error))
-    if refused:
-        raise ValueError("\n".join(refused))
-    return images
+def check_network(spec: DataSpec, *, dense: bool) -> None:
+    """Refuses a network that image files do not suit.
+
+    Raises:
+        ValueError: if it does not classify grey images, or label pixels of grey or colour images.
+    """
+    if spec.dense != dense or spec.in_channels not in ((1, 3) if dense else (1,)):
+        task = "label pixels of grey or colour images" if dense else "classify grey images"
+        raise ValueError(f"the run was trained on {spec.name}, not to {task}")
+
+
+def memory_of(network: nn.Module, shape: tuple[int, ...]) -> float:
+    """Bytes that a forward pass on a batch of this shape takes on the CPU, at the most.
+
+    It is 3.5 times the largest input and output of a part of the network, because a convolution
+    copies both and what came before may be kept. Measured were 1.5 to 3.2 times, for basic and
+    large modules of 3 to 100 classes.
+    """
+    largest = 0
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, output.nbytes + sum(x.nbytes for x in inputs))
+
+    sizes_only = deepcopy(network).to("meta")  # computes nothing
+    for part in sizes_only.modules():
+        part.register_forward_hook(count)
+    dtype = next(sizes_only.parameters()).dtype
+    with torch.inference_mode():
+        sizes_only(torch.empty(shape, dtype=dtype, device="meta"))
+    return 3.5 * largest
 
 
 @torch.inference_mode()
-def _logits(network: nn.Module, images: Tensor) -> Tensor:
-    logits: Tensor = network(network_input(images, next(network.parameters()).dtype))
+def _logits(network: nn.Module, image: Tensor) -> Tensor:
+    logits: Tensor = network(network_input(image[None], next(network.parameters()).dtype))
     return logits

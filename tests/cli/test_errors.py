@@ -1,15 +1,22 @@
 """A user's mistake gives one message that names the value and what to do, and leaves no files."""
 
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.keys import check_command_line
 from context_agg.train import main
+from tests.command import call
 from tests.fake_mnist import write_mnist
 
 MISTAKES = [
@@ -218,3 +225,70 @@ def test_the_same_as_a_process(argument: str, part: str, full: str, tmp_path: Pa
 )
 def test_what_is_right_is_not_refused(arguments: list[str]) -> None:
     check_command_line(arguments)
+
+
+@contextmanager
+def closed_pipe() -> Iterator[io.TextIOWrapper]:
+    """Makes standard output a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout, redirect_stdout(stdout):
+        yield stdout
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_closed_pipe_ends_a_command_silently(
+    flush: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @exit_on_mistake()
+    def main() -> None:
+        print("an answer", flush=flush)
+
+    with closed_pipe() as stdout:
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        stdout.flush()  # as Python does when it ends
+    assert exit_.value.code == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mistake_stays_a_message_when_the_pipe_is_closed() -> None:
+    with closed_pipe(), pytest.raises(SystemExit, match="no such thing"), exit_on_mistake():
+        raise OSError("no such thing")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "report"])
+def test_every_command_ends_silently(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with closed_pipe():
+        assert call(command, "--help") == 141
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_training_ends_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closed_pipe():
+        assert call("train", "debug=step") == 141
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_the_first_line_of_a_command_is_enough(tmp_path: Path) -> None:
+    images = [tmp_path / f"{number}.png" for number in range(20)]
+    for image in images:
+        Image.fromarray(255 * np.eye(9, dtype=np.uint8)).save(image)
+    model = Path(__file__).parents[2] / "models" / "basic_mnist"
+    with subprocess.Popen(
+        [sys.executable, "-m", "context_agg.predict", model, *images],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        assert command.stdout.readline().startswith(str(images[0]))
+        command.stdout.close()
+        assert command.stderr.read() == ""
+    assert command.returncode == 141

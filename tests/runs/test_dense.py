@@ -1,6 +1,7 @@
 """Runs on dense data: stages, metrics, pictures, evaluate, predict, and rejected settings."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from context_agg.cli.compose import compose_config
 from context_agg.data.digit_scenes import make_scenes
 from context_agg.data.digits import digit_sets
 from context_agg.data.images import ImageData
+from context_agg.data.label_files import write_labels
 from context_agg.data.palette import colourise, palette
 from context_agg.data.spec import VOID
 from context_agg.evaluate import evaluate
+from context_agg.runs import classify
+from context_agg.runs.classify import memory_of
 from context_agg.runs.load import load_network, read_weights
 from context_agg.runs.table import write_report
 from context_agg.train import main, train
@@ -149,24 +153,130 @@ def test_predict_writes_labels_and_overlays(
         assert np.array_equal(black[:, 0], image[expected == 0].numpy())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["a.png", "b/a.png"], "have the same name"),
-        (["nowhere.png"], "there is no file nowhere.png"),
-    ],
-)
 def test_predict_refuses_before_it_writes(
-    arguments: list[str],
-    says: str,
+    stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"a\.png and b/a\.jpg have the same name"):
+        predict.main([str(stages / "context"), "a.png", "c.png", "b/a.jpg"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def scene(file: Path) -> Path:
+    images, _ = make_scenes(digit_sets()[2], 1, size=32, digits=2, seed=(3,))
+    Image.fromarray(images[0, 0].numpy()).save(file)
+    return file
+
+
+@pytest.mark.parametrize("out", ["file", "file/deep", "/proc", "/proc/labels"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_network_runs(
+    out: str,
     stages: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if out.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("needs Linux's /proc")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=says):
-        predict.main([str(stages / "context"), *arguments])
-    assert list(tmp_path.iterdir()) == []
+    Path("file").write_text("mine")
+    monkeypatch.setattr("context_agg.runs.classify.label_pixels", None)
+    with pytest.raises(SystemExit, match=rf"--out={out}: cannot write to .*; name another folder"):
+        predict.main([str(stages / "context"), "scene.png", "--out", out])
+    assert capsys.readouterr().err == ""
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    assert Path("file").read_text() == "mine"
+
+
+def test_labels_are_there_whatever_becomes_of_the_next_image(
+    stages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [scene(tmp_path / "a.png"), tmp_path / "nowhere.png", scene(tmp_path / "c.png")]
+    out = tmp_path / "out"
+    (out / "c_overlay.png").mkdir(parents=True)  # so that it cannot be written
+    with pytest.raises(SystemExit, match="2 of 3 files could not be answered"):
+        predict.main([str(stages / "context"), *map(str, files), "--out", str(out)])
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"there is no file {files[1]}"
+    assert second.startswith(f"cannot write {out / 'c_overlay.png'}: ")
+    written = {"a_labels.png", "a_overlay.png", "c_labels.png", "c_overlay.png"}
+    assert {file.name for file in out.iterdir()} == written  # and nothing half-written
+
+
+def test_an_interrupted_label_file_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, labels = torch.zeros(1, 9, 9, dtype=torch.uint8), torch.ones(9, 9, dtype=torch.uint8)
+    before = [file.read_bytes() for file in write_labels(tmp_path / "x", image, labels, 3)]
+
+    def half(picture: Image.Image, file: Path, kind: str) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        write_labels(tmp_path / "x", image, 2 * labels, 3)
+    assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == before
+
+
+def test_an_overlay_shows_the_classes_on_the_image(tmp_path: Path) -> None:
+    image = torch.arange(0, 240, 20, dtype=torch.uint8).reshape(3, 2, 2)
+    labels = torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8)
+    _, overlay = write_labels(tmp_path / "x", image, labels, 3)
+    mixed = 0.4 * image.double() + 0.6 * colourise(labels, 3).double()
+    expected = torch.where(labels > 0, mixed, image.double()).movedim(0, -1)
+    with Image.open(overlay) as shown:
+        np.testing.assert_allclose(np.asarray(shown), expected, atol=1)
+
+
+def test_labelling_that_may_take_too_much_memory_is_refused(
+    stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, spec = load_network(stages / "context")
+    file = scene(tmp_path / "scene.png")
+    needed = memory_of(network, (1, 1, 32, 32))
+    monkeypatch.setattr(classify, "MOST_MEMORY", needed)
+    classify.label_pixels(network, spec, file)
+    monkeypatch.setattr(classify, "MOST_MEMORY", needed - 1)
+    with pytest.raises(ValueError, match=r"scene\.png: labelling its 32x32 pixels .*scale it"):
+        classify.label_pixels(network, spec, file)
+
+
+def test_the_memory_of_a_network_is_counted_without_computing() -> None:
+    """Two maps of 10^5 x 10^5 pixels in, three out, 4 bytes each."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.Conv2d(3, 1, 1))
+    assert memory_of(network, (1, 2, 10**5, 10**5)) == 3.5 * (2 + 3) * 4 * 10**10
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+import torch
+from context_agg.networks.context_net import ContextNet
+from context_agg.runs.classify import memory_of
+
+def used(name):
+    return int(re.search(name + r":\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+network = ContextNet(
+    int(sys.argv[1]), [1, 2, 16], eval(sys.argv[2]), padding=sys.argv[3],
+    in_channels=3, image_size=(64, 64), num_classes=int(sys.argv[1]), dense=True,
+)
+x = torch.ones(1, 3, 900, 900)
+before = used("VmRSS")
+with torch.inference_mode():
+    network(x)
+print((used("VmHWM") - before) / memory_of(network, tuple(x.shape)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("network", [("21", "[1,1,1]", "once"), ("4", "[2,8,8]", "same")])
+def test_a_network_takes_no_more_memory_than_is_said(network: tuple[str, str, str]) -> None:
+    command = [sys.executable, "-c", PEAK, *network]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.3 < float(result.stdout) < 1
 
 
 def test_out_is_for_dense_runs() -> None:

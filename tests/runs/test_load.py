@@ -17,6 +17,8 @@ from context_agg.cli.compose import compose_config
 from context_agg.cli.errors import UserError
 from context_agg.cli.values import check_values
 from context_agg.data.digits import load_digits
+from context_agg.data.image_files import read_image
+from context_agg.data.spec import DataSpec
 from context_agg.runs.classify import classify
 from context_agg.runs.load import load_network, read_settings
 from context_agg.train import train
@@ -71,14 +73,14 @@ def test_predict_says_of_image_files_what_the_network_says_of_the_tensors(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = load_digits(**DATA)
-    network, _ = load_network(trained)
+    network, spec = load_network(trained)
     images = data.test.images[:5]
     expected = network(images.float() / 255).softmax(1)
     files = [tmp_path / f"{number}.png" for number in range(5)]
     for image, file in zip(images, files, strict=True):
         Image.fromarray(image[0].numpy()).save(file)
-    predictions = classify(*load_network(trained), files)
-    for (description, probabilities), row in zip(predictions, expected, strict=True):
+    for file, row in zip(files, expected, strict=True):
+        description, probabilities = classify(network, spec, file)
         assert description == "28x28 grey, light on dark, taken as it is"
         assert list(probabilities) == list("0123456789")
         np.testing.assert_allclose(list(probabilities.values()), row.tolist(), atol=1e-6)
@@ -106,10 +108,11 @@ PNG = png()
         ("text.png", b"no image", "is not an image"),
         ("blank.png", np.full((9, 9), 200, np.uint8), "is blank"),
         ("broken-off.png", PNG[:-30], "cannot read"),
-        ("", None, "cannot read"),  # a folder
+        ("empty.png", b"", "is empty"),
+        ("folder", None, "is a folder"),
     ],
 )
-def test_one_bad_image_is_one_message_before_anything_is_printed(
+def test_a_bad_image_costs_its_own_answer_only(
     name: str,
     content: bytes | np.ndarray | None,
     message: str,
@@ -117,21 +120,51 @@ def test_one_bad_image_is_one_message_before_anything_is_printed(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    good, bad = tmp_path / "good.png", tmp_path / name
-    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(good)
+    good, bad, last = tmp_path / "good.png", tmp_path / name, tmp_path / "last.png"
+    for file in (good, last):
+        Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(file)
     if isinstance(content, bytes):
         bad.write_bytes(content)
     elif content is not None:
         Image.fromarray(content).save(bad)
-    with pytest.raises(SystemExit, match=message) as exit_:
-        predict.main([str(trained), str(good), str(bad)])
-    assert str(bad) in str(exit_.value)
-    assert capsys.readouterr().out == ""
+    elif name == "folder":
+        bad.mkdir()
+    with pytest.raises(SystemExit, match="1 of 3 files could not be answered"):
+        predict.main([str(trained), str(good), str(bad), str(last)])
+    printed = capsys.readouterr()
+    named = [line for line in printed.out.splitlines() if not line.startswith("  ")]
+    assert [line.partition(": ")[0] for line in named] == [str(good), str(last)]
+    (line,) = printed.err.splitlines()
+    assert message in line
+    assert str(bad) in line
 
 
-def test_all_bad_images_are_named_at_once(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.png\n.*b\.png"):
-        predict.predict(trained, [tmp_path / "a.png", tmp_path / "b.png"])
+def test_an_answer_is_printed_before_the_next_image_is_read(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in files:
+        Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(file)
+    printed: list[str] = []
+
+    def noted(file: Path, spec: DataSpec) -> tuple[torch.Tensor, str]:
+        printed.append(capsys.readouterr().out)
+        return read_image(file, spec)
+
+    monkeypatch.setattr("context_agg.runs.classify.read_image", noted)
+    predict.main([str(trained), *map(str, files)])
+    assert [text.partition(":")[0] for text in printed] == ["", *map(str, files[:2])]
+
+
+def test_a_mistake_in_the_call_is_not_a_mistake_of_every_file(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"--out=x: .* does not label pixels"):
+        predict.main([str(trained), "a.png", "b.png", "--out", "x"])
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
