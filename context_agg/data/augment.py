@@ -32,18 +32,23 @@ class RandomAffine:
     """Rotates and scales every image about its centre, then shifts it; fills with zeros.
 
     Args:
-        shift: the largest shift along each axis, in whole pixels.
-        rotate: the largest rotation in either direction, in degrees.
-        zoom: the scale factor is log-uniform between 1 / (1 + zoom) and 1 + zoom.
+        shift: the largest shift along each axis, in whole pixels; less than `side`.
+        rotate: the largest rotation in either direction, in degrees; at most 180.
+        zoom: the scale factor is log-uniform between 1 / (1 + zoom) and 1 + zoom; at most 10.
+        side: the smaller side of the images, in pixels.
 
     Raises:
-        ValueError: for a negative number.
+        ValueError: for a negative number, or one above its limit.
     """
 
-    def __init__(self, shift: int, rotate: float = 0.0, zoom: float = 0.0) -> None:
-        check_number("rotate", rotate, 0)
-        check_number("zoom", zoom, 0)
+    def __init__(self, shift: int, rotate: float = 0.0, zoom: float = 0.0, *, side: int) -> None:
+        check_number("rotate", rotate, 0, 180)
+        check_number("zoom", zoom, 0, 10)
         self.shift = RandomShift(shift)
+        if shift >= side:
+            raise ValueError(
+                f"shift={shift} must be less than the {side} pixels of an image's side"
+            )
         self.rotate = rotate
         self.zoom = zoom
 

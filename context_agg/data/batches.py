@@ -83,7 +83,8 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
         # numpy mixes the numbers well; torch's CPU generator uses only 32 bits of a seed
         epoch = np.random.default_rng((self.seed, self.epoch))
         order = epoch.permutation(self.size) if self.shuffle else np.arange(self.size)
-        batches = enumerate(torch.split(torch.from_numpy(order), self.batch_size))
+        size = min(self.batch_size, self.size)
+        batches = enumerate(torch.split(torch.from_numpy(order), size))
         for number, index in islice(batches, self.done, None):
             yield index, np.random.default_rng((self.seed, self.epoch, number))
 

@@ -12,6 +12,7 @@ from context_agg.data.images import ImageData, stratified_split
 TEST_IMAGES = 360
 VALIDATION_IMAGES = 180
 MARGIN = 4  # pixels around a digit, as in MNIST
+SIDE = 28  # of an image, with its margins
 
 
 def load_digits(
@@ -29,9 +30,9 @@ def load_digits(
 
     Args:
         batch_size: images in a batch.
-        shift: the largest random shift of training images, in pixels.
-        rotate: the largest random rotation, in degrees.
-        zoom: the random scale factor is between 1 / (1 + zoom) and 1 + zoom.
+        shift: the largest random shift of training images, in pixels; less than their side.
+        rotate: the largest random rotation, in degrees; at most 180.
+        zoom: the random scale factor is between 1 / (1 + zoom) and 1 + zoom; at most 10.
         held_out: "validation" or "test".
         seed: seed of the order and of the random changes of the training images.
     """
@@ -46,7 +47,7 @@ def load_digits(
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,
-        augment=RandomAffine(shift, rotate, zoom),
+        augment=RandomAffine(shift, rotate, zoom, side=SIDE),
     )
 
 
@@ -54,7 +55,7 @@ def digit_sets() -> tuple[Images, Images, Images]:
     """The training, validation and test images, (N, 1, 28, 28), with their classes."""
     digits = sklearn.datasets.load_digits()
     images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
-    images = pad(resize(images, [20, 20], InterpolationMode.BILINEAR), [MARGIN] * 4)
+    images = pad(resize(images, [SIDE - 2 * MARGIN] * 2, InterpolationMode.BILINEAR), [MARGIN] * 4)
     target = torch.from_numpy(digits.target)
     rest, test = stratified_split(images.round().to(torch.uint8), target, TEST_IMAGES)
     return *stratified_split(*rest, VALIDATION_IMAGES), test

@@ -14,6 +14,7 @@ from context_agg.data.images import ImageData, check_loading, stratified_split
 from context_agg.ops.checks import check_choice
 
 MARGINS = {"MNIST": 4, "FashionMNIST": 0}  # empty border around the object, in pixels
+SIDE = 28  # of an image, in pixels
 VALIDATION_IMAGES = 5000
 IMAGE_MAGIC = 2051  # bytes on three axes
 LABEL_MAGIC = 2049  # bytes on one axis
@@ -38,9 +39,9 @@ def load_mnist(
         name: "MNIST" or "FashionMNIST".
         root: folder that holds NAME/raw/, as in torchvision; missing files are downloaded to it.
         batch_size: images in a batch.
-        shift: the largest random shift of training images, in pixels.
-        rotate: the largest random rotation, in degrees.
-        zoom: the random scale factor is between 1 / (1 + zoom) and 1 + zoom.
+        shift: the largest random shift of training images, in pixels; less than their side.
+        rotate: the largest random rotation, in degrees; at most 180.
+        zoom: the random scale factor is between 1 / (1 + zoom) and 1 + zoom; at most 10.
         held_out: "validation" or "test".
         seed: seed of the order and of the random changes of the training images.
 
@@ -49,7 +50,7 @@ def load_mnist(
         ValueError: if a file is damaged, or for an unknown name.
     """
     check_loading(batch_size, held_out)
-    augment = RandomAffine(shift, rotate, zoom)
+    augment = RandomAffine(shift, rotate, zoom, side=SIDE)
     train, validation, test = mnist_sets(name, root)
     words = getattr(datasets, name).classes  # "0 - zero"
     return ImageData(

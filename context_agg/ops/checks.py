@@ -32,10 +32,11 @@ def check_wholes(name: str, values: Any) -> None:
         raise ValueError(f"{name}={shown} must be a list of whole numbers, 1 or more")
 
 
-def check_number(name: str, value: Any, least: float = -math.inf) -> None:
-    """Rejects a value that is not a finite number, `least` or more."""
-    if not (is_number(value) and value >= least):
+def check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
+    """Rejects a value that is not a finite number from `least` to `most`."""
+    if not (is_number(value) and least <= value <= most):
         bound = "" if least == -math.inf else f", {least:g} or more"
+        bound = bound if most == math.inf else f" from {least:g} to {most:g}"
         raise ValueError(f"{name}={value!r} must be a finite number{bound}")
 
 

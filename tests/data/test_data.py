@@ -186,7 +186,7 @@ def test_a_quarter_turn_is_exact() -> None:
 
     images = torch.randint(0, 256, (2, 1, 6, 6), dtype=torch.uint8)
     draws: Any = Draws()
-    warped = RandomAffine(0, rotate=90)._warp(images, draws)
+    warped = RandomAffine(0, rotate=90, side=6)._warp(images, draws)
     assert torch.equal(warped, images.rot90(-1, (2, 3)))
 
 
@@ -194,7 +194,7 @@ def test_zoom_scales_about_the_middle() -> None:
     """A square of 32 pixels in 96 becomes one of 32 s; its mass grows with s^2."""
     images = torch.zeros(500, 1, 96, 96, dtype=torch.uint8)
     images[..., 32:64, 32:64] = 200
-    zoomed = RandomAffine(0, zoom=0.5)(images, np.random.default_rng(0)).float()
+    zoomed = RandomAffine(0, zoom=0.5, side=96)(images, np.random.default_rng(0)).float()
     scale = (zoomed.sum((1, 2, 3)) / images[0].sum()).sqrt()
     assert float(scale.min()) == pytest.approx(1 / 1.5, rel=0.02)
     assert float(scale.max()) == pytest.approx(1.5, rel=0.02)
@@ -206,7 +206,7 @@ def test_rotation_keeps_shapes_on_oblong_images() -> None:
     """A disc stays a disc even if height and width differ, and nothing else appears."""
     y, x = torch.meshgrid(torch.arange(20) - 9.5, torch.arange(31) - 15.0, indexing="ij")
     disc = (200 * (x**2 + y**2 < 36)).to(torch.uint8)[None, None].repeat(20, 1, 1, 1)
-    turned = RandomAffine(0, rotate=180)(disc, np.random.default_rng(0)).float()
+    turned = RandomAffine(0, rotate=180, side=20)(disc, np.random.default_rng(0)).float()
     inside, outside = x**2 + y**2 < 16, x**2 + y**2 > 64
     assert bool((turned[:, 0, inside] == 200).all())
     assert bool((turned[:, 0, outside] == 0).all())
@@ -214,13 +214,23 @@ def test_rotation_keeps_shapes_on_oblong_images() -> None:
 
 def test_an_affine_change_of_zero_changes_nothing() -> None:
     images = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
-    assert torch.equal(RandomAffine(0)(images, np.random.default_rng(0)), images)
+    assert torch.equal(RandomAffine(0, side=4)(images, np.random.default_rng(0)), images)
 
 
-@pytest.mark.parametrize("change", [{"rotate": -1}, {"zoom": -0.1}])
-def test_a_negative_change_is_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"must be a .* number, 0 or more"):
-        RandomAffine(0, **change)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rotate": -1}, "rotate=-1 must be a finite number from 0 to 180"),
+        ({"rotate": 181}, "rotate=181 must be a finite number from 0 to 180"),
+        ({"zoom": -0.1}, r"zoom=-0\.1 must be a finite number from 0 to 10"),
+        ({"zoom": 1e9}, r"zoom=1000000000\.0 must be"),
+        ({"shift": -1}, "shift=-1 must be a whole number, 0 or more"),
+        ({"shift": 28}, "shift=28 must be less than the 28 pixels"),
+    ],
+)
+def test_a_change_beyond_its_limits_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RandomAffine(**{"shift": 0, **change}, side=28)
 
 
 # MNIST
