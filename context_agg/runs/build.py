@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +19,7 @@ from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
 from context_agg.runs.checkpoints import SafeCheckpointIO
+from context_agg.runs.memory import check_memory, size_keys
 from context_agg.training.learner import Learner
 
 
@@ -31,14 +33,52 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in place
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data: ImageData = instantiate(cfg.data)
-    network = instantiate(cfg.model, **data.spec.shapes)
-    for part in cfg.frozen:
-        _part(network, part).requires_grad_(False)
+    _check_shares(cfg, data)
+    check_network(cfg, data.spec)
+    network = build_network(cfg, data.spec)
     if cfg.compile:
         network.compile()
     optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
     loss, schedule = instantiate(cfg.loss), instantiate(cfg.get("schedule"))
+    _check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
+
+
+def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
+    """Builds the network for these data; its frozen parts ask for no gradients.
+
+    Raises:
+        ValueError, InstantiationException: for a value that is not valid.
+    """
+    network: nn.Module = instantiate(cfg.model, **spec.shapes)
+    for part in cfg.frozen:
+        _part(network, part).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        parts = {name.partition(".")[0] for name, _ in network.named_parameters()}
+        raise ValueError(
+            f"frozen={cfg.frozen} leaves nothing to train; leave out one of the network's parts: "
+            f"{', '.join(sorted(parts))}"
+        )
+    return network
+
+
+def check_network(cfg: DictConfig, spec: DataSpec) -> None:
+    """Rejects a network that cannot be built, or not be trained in the memory that there is.
+
+    It is built on PyTorch's meta device, whose tensors have a shape but no memory.
+
+    Raises:
+        ValueError, InstantiationException: for a value that is not valid.
+    """
+    try:
+        with torch.device("meta"):
+            network = build_network(cfg, spec)
+    except InstantiationException as error:
+        if "overflow" in str(error).lower():
+            sizes = size_keys(cfg)
+            raise ValueError(f"model: PyTorch cannot count its weights; lower {sizes}") from error
+        raise
+    check_memory(cfg, network, torch.device(accelerator(cfg)))
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:
@@ -54,7 +94,7 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
         data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
         if data not in specs:
             specs[data] = instantiate(cfg.data).spec
-        instantiate(cfg.model, **specs[data].shapes)
+        check_network(cfg, specs[data])
         build_callbacks(cfg, specs[data])
 
 
@@ -99,6 +139,34 @@ def accelerator(cfg: DictConfig) -> str:
     if chosen == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return chosen
+
+
+def _check_shares(cfg: DictConfig, data: ImageData) -> None:
+    """Rejects a fraction of the batches that is less than one batch."""
+    loaders = {
+        "train": data.train_dataloader(),
+        "val": data.val_dataloader(),
+        "test": data.test_dataloader(),
+    }
+    for part, loader in loaders.items():
+        name = f"limit_{part}_batches"
+        share, batches = cfg.trainer.get(name, 1.0), len(loader)
+        if isinstance(share, float) and share * batches < 1:
+            raise ValueError(
+                f"trainer.{name}={share} of {batches:,} batches is less than one; "
+                f"use trainer.{name}=1 for one batch"
+            )
+
+
+def _check_loss(loss: nn.Module, spec: DataSpec) -> None:
+    """Rejects a loss that does not give one number for a batch; tries it on an empty image."""
+    pixel = (1, 1) if spec.dense else ()
+    try:
+        result = loss(torch.zeros(1, len(spec.classes), *pixel), torch.zeros(1, *pixel).long())
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"loss: {error}") from error
+    if result.dim():
+        raise ValueError("loss: it must give one number for a batch; leave out loss.reduction")
 
 
 def _part(network: nn.Module, name: str) -> nn.Module:

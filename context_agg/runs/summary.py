@@ -48,6 +48,11 @@ def describe_start(
     }
     if cfg.start_from is not None:
         lines["begins"] = f"with the weights of {cfg.start_from}"
+    if blind := _blind_dilations(network, max(height, width)):
+        lines["note"] = (
+            f"dilation {', '.join(blind)}: off-centre taps see only padding in {height}x{width} "
+            "images"
+        )
     return "\n".join(f"{name:<11}{line}" for name, line in lines.items())
 
 
@@ -93,6 +98,15 @@ def describe_end(scores: Mapping[str, float], output_dir: Path) -> str:
         f"(best checkpoint; {epochs(scores)})\n"
         f"directory  {output_dir}"
     )
+
+
+def _blind_dilations(network: nn.Module, side: int) -> list[str]:
+    """The dilations that reach beyond images of this side wherever a kernel stands."""
+    if getattr(getattr(network, "context", None), "padding", "same") != "same":
+        return []  # the layers see what earlier ones made of the padding
+    layers = [layer for layer in network.modules() if isinstance(layer, DilatedConv2d)]
+    dilations = {layer.dilation[0] for layer in layers if layer.kernel_size[0] > 1}
+    return [str(dilation) for dilation in sorted(dilations) if dilation >= side]
 
 
 def _count(module: nn.Module) -> int:
