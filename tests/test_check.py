@@ -185,7 +185,7 @@ def test_several_checks_at_once_are_refused(
     monkeypatch.chdir(tmp_path)
     assert "one rule at a time" in str(run("experiment=digits/backprop"))
     assert list(tmp_path.iterdir()) == []
-    assert "one rule at a time" in str(run("-m", "backprop=auto,manual"))
+    assert "one rule at a time" in str(call("check", "-m", *SMALL, "backprop=auto,manual"))
     assert "did you mean 'op'" in str(run("opp=a:b"))
 
 

@@ -44,6 +44,8 @@ REPORT = {"matplotlib", "tensorboard", "hydra"}
 @pytest.mark.parametrize(
     ("command", "arguments", "needed"),
     [
+        ("__main__", [], set()),
+        ("__main__", ["train"], set()),
         ("predict", [MODEL, str(ROOT / "docs" / "figures" / "scene.png")], {"torch", "hydra"}),
         ("export", [MODEL, "OUT"], {"torch", "hydra"}),
         ("report", ["FOLDER"], REPORT),
@@ -57,6 +59,11 @@ REPORT = {"matplotlib", "tensorboard", "hydra"}
         ("evaluate", ["--help"], {"hydra"}),
         ("train", ["--help"], {"hydra"}),
         ("train", ["optimizer.lrr=1"], {"hydra"}),
+        ("train", ["+trainer.fast_dev_run=true"], {"hydra"}),
+        ("train", ["~optimizer"], {"hydra"}),
+        ("train", ["model=larg"], {"hydra"}),
+        ("train", ["--epochs=3"], {"hydra"}),
+        ("train", ["basic"], {"hydra"}),
         ("train", ["optimizer.lr=-1"], {"hydra", "torch"}),
         ("check", ["backprop=brokn"], {"hydra", "torch"}),
     ],

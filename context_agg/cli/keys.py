@@ -1,28 +1,49 @@
 """Checks the command line before a run: unknown keys, wrong values, read-only folders."""
 
-import argparse
 import inspect
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, OverrideParseException
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from context_agg.cli.arguments import parse_arguments
 from context_agg.cli.compose import COMMAND, CONF, compose_config
+from context_agg.cli.groups import choices, groups, unknown_choice
+from context_agg.cli.hints import composed_keys, hint, keys
+from context_agg.cli.places import check_writable
 from context_agg.cli.sweeps import alternatives, file_params
 
-ALL_KEYS = "`python -m context_agg.train --cfg job` prints all keys"
 ONE_RULE = "check takes one rule at a time: backprop=NAME, or backprop=all for a table"
-PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 SET_BY_US = ("params", "logger", "enable_progress_bar")  # constructor arguments that we pass
+NEEDED = ("callbacks.best_checkpoint", "callbacks.epoch_report")  # a run reads what these leave
+
+TRAINER_EXTRAS = (
+    "accumulate_grad_batches",
+    "benchmark",
+    "detect_anomaly",
+    "gradient_clip_algorithm",
+    "gradient_clip_val",
+)
+"""What + can add to the trainer; a run cannot do with the other arguments of Lightning's."""
+
+INSTEAD = {
+    "fast_dev_run": "debug=step takes one step of everything",
+    "max_steps": "use trainer.max_epochs or trainer.limit_train_batches",
+    "max_time": "use trainer.max_epochs",
+    "overfit_batches": "debug=overfit trains on one batch",
+    "profiler": "debug=profile profiles a few steps",
+    "default_root_dir": "hydra.run.dir=DIR names the folder of a run",
+    "callbacks": "callbacks have a group of their own: callbacks=NAME",
+}
+"""The project's own way to what some of these do."""
 
 Compose = partial[DictConfig]
 """`compose_config` with the command and the user's folder filled in."""
@@ -32,74 +53,54 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list
     """Composes the configuration that the arguments describe, and checks its keys and values.
 
     A key must be in conf/. `+` adds an argument of a library's class that is not in conf/, such as
-    `+trainer.gradient_clip_val=1`, if the class has such an argument. In a sweep, every value of a
-    key is checked together with the first values of the other keys.
+    `+trainer.gradient_clip_val=1`, if the class has such an argument; a file of the user's own can
+    do so too. In a sweep, every value of a key is checked together with the first values of the
+    other keys.
 
     Returns:
         The configurations that were checked: in a sweep, one for every value of a key.
 
     Raises:
-        SystemExit: for a mistake, with one message that says what to do. Without a sweep, mistakes
-            that Hydra explains well, such as an unknown choice of a group, are left to Hydra.
+        SystemExit: for a mistake, with one message that says what to do.
     """
-    flags, rest = _flags().parse_known_args(arguments)
-    lines = [argument for argument in rest if "=" in argument and argument[0] != "-"]
-    if flags.multirun and command == "check":
-        raise SystemExit(ONE_RULE)
-    if not lines:
+    given = parse_arguments(arguments, command)
+    if given.help or given.hydra_help or given.version or given.shell_completion:
         return []
-    composed = partial(compose_config, command=command, config_dir=flags.config_dir, hydra=True)
-    taken: dict[str, list[str]] = {}
-    swept = flags.multirun
+    if given.multirun and command == "check":
+        raise SystemExit(ONE_RULE)
+    composed = partial(compose_config, command=command, config_dir=given.config_dir, hydra=True)
+    taken = alternatives(given.overrides)
+    swept = given.multirun
     try:
-        taken = alternatives(lines)
+        _check_groups(given.overrides, command)
         firsts = [values[0] for values in taken.values()]
         first = composed(*firsts)
         swept = swept or first.hydra.mode is RunMode.MULTIRUN
         if swept:
-            taken = alternatives([*file_params(first.hydra), *lines])
+            taken = alternatives([*file_params(first.hydra), *given.overrides])
         configs = []
         for combination in _combinations(taken):
             cfg = first if combination == firsts else composed(*combination)
             configs.append(cfg)
-            _check_added(combination, cfg, composed)
-            from context_agg.cli.values import check_values  # torch: not for an unknown key
+            _check_keys(combination, cfg, composed)
+            from context_agg.cli.values import check_device, check_values  # torch: not earlier
 
             check_values(cfg)
-    except OverrideParseException as error:
-        raise SystemExit(
-            f"cannot read {error.override}; put a value with a =, a comma or a space in quotes: "
-            f"""'{error.override.partition("=")[0]}="..."'"""
-        ) from None
+            check_device(cfg)
+    except MissingConfigException as error:
+        raise SystemExit(unknown_choice(error, _folders(composed))) from None
     except ConfigCompositionException as error:
-        if unknown := re.match(r"Could not override '(.+)'", str(error)):
-            key = unknown[1]
-            line = taken[key][0]
-            others = composed(*(values[0] for other, values in taken.items() if other != key))
-            hint = _hint(key, composed)
-            if hint == ALL_KEYS and _class_takes(key, others):  # imports the class: the last resort
-                hint = f"conf/ does not list it; add it with a plus: +{line}"
-            raise SystemExit(f"unknown key {key!r} in {line}: {hint}") from None
-        if swept:
-            raise SystemExit(str(error)) from None
-        return []
-    except ValueError as error:
+        raise SystemExit(_not_composed(error, taken, composed)) from None
+    except yaml.YAMLError as error:
+        raise SystemExit(f"cannot read a file of the configuration: {error}") from None
+    except (ValueError, OmegaConfBaseException) as error:
         raise SystemExit(str(error)) from None
     if swept and command == "check":
         raise SystemExit(ONE_RULE)
-    for override in OverridesParser.create().parse_overrides(lines):
-        if override.key_or_group in PLACES:
-            _check_writable(override.key_or_group, str(override.value()))
+    place = "hydra.sweep.dir" if swept else "hydra.run.dir"
+    if command == COMMAND or place in taken:  # check by itself writes nothing
+        check_writable(place, str(OmegaConf.select(first, place)))
     return configs
-
-
-def _flags() -> argparse.ArgumentParser:
-    """The flags of Hydra that affect the composed configuration."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("--cfg", "-c")  # or -c would be taken for -cd
-    return parser
 
 
 def _combinations(taken: dict[str, list[str]]) -> Iterator[list[str]]:
@@ -111,58 +112,118 @@ def _combinations(taken: dict[str, list[str]]) -> Iterator[list[str]]:
             yield list((firsts | {key: value}).values())
 
 
-def _check_added(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> None:
-    """Rejects an added key (`+`) that neither conf/ nor the class that receives it has."""
+def _folders(composed: Compose) -> list[Path]:
+    """conf/, and the folder of the user's own."""
+    own = composed.keywords["config_dir"]
+    return [CONF, Path(own)] if own else [CONF]
+
+
+def _check_groups(lines: Sequence[str], command: str) -> None:
+    """Rejects null for a group, which Hydra does not take from the command line."""
     for override in OverridesParser.create().parse_overrides(list(lines)):
-        key = override.key_or_group
-        folders = (CONF, Path(composed.keywords["config_dir"] or CONF))
-        known = override.is_hydra_override() or any((folder / key).is_dir() for folder in folders)
-        added = override.is_add() or override.is_force_add()
-        if known or not added or _class_takes(key, cfg):
-            continue
-        if key not in _keys(composed(*(line for line in lines if line != override.input_line))):
-            hint = _hint(key, composed)
-            raise SystemExit(f"unknown key {key!r} in +{key}: nothing reads it; {hint}")
+        group = override.key_or_group
+        if group in groups() and not override.is_delete() and override.value() is None:
+            optional = group not in composed_keys(command)
+            none = f"to have none, leave it out, or take it away with ~{group}; " * optional
+            raise SystemExit(f"{group}=null: {none}the choices are {', '.join(choices(group))}")
 
 
-def _class_takes(key: str, cfg: DictConfig) -> bool:
-    """Whether a library's class takes it; what ours take is in conf/ already."""
-    group, _, name = key.rpartition(".")
-    target = OmegaConf.select(cfg, f"{group}._target_") if group else None
-    if not target or target.startswith("context_agg."):
+def _check_keys(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> None:
+    """Rejects keys that nothing reads, and a configuration that lacks what every run needs."""
+    command: str = composed.keywords["command"]
+    plain = _plain(lines, cfg, command)
+    present, known = keys(cfg), keys(plain)
+    for key in composed_keys(command):
+        if key not in present and ("." not in key or _is_needed(key)):
+            choose = f"choose one with {key}=NAME: {', '.join(choices(key))}; or " * (
+                key in groups()
+            )
+            raise SystemExit(f"{key} is missing, which every run needs; {choose}leave out ~{key}")
+        if key in groups() and not isinstance(cfg[key], DictConfig):
+            raise SystemExit(f"{key}={cfg[key]}: {key} is a group of settings, not a value")
+    for key in present:
+        if key not in known and not _is_read(key, cfg, plain):
+            raise SystemExit(_unknown(key, lines, composed))
+
+
+def _plain(lines: Sequence[str], cfg: DictConfig, command: str) -> DictConfig:
+    """The configuration of the same choices in conf/ without any other setting."""
+    chosen = {group: [name] for group, name in cfg.hydra.runtime.choices.items() if name}
+    for override in OverridesParser.create().parse_overrides(list(lines)):
+        group = override.key_or_group
+        if group in groups() and isinstance(names := override.value(), list):
+            if OmegaConf.select(cfg, f"{group}._target_"):
+                raise SystemExit(f"{override.input_line}: choose one {group}, not a list")
+            chosen[group] = names
+    ours = {
+        group: [name for name in names if name in choices(group)]
+        for group, names in chosen.items()
+        if group in groups()
+    }
+    return compose_config(
+        *(f"{group}=[{','.join(names)}]" for group, names in ours.items() if names), command=command
+    )
+
+
+def _is_needed(key: str) -> bool:
+    return key in NEEDED or key.startswith("trainer.")
+
+
+def _is_read(key: str, cfg: DictConfig, plain: DictConfig) -> bool:
+    """Whether something reads a key that conf/ does not have."""
+    if key.startswith("callbacks.") and OmegaConf.select(cfg, f"{key}._target_"):
+        return True
+    words = key.split(".")
+    for end in range(len(words) - 1, 0, -1):
+        owner = ".".join(words[:end])
+        if target := OmegaConf.select(cfg, f"{owner}._target_"):
+            own = target != OmegaConf.select(plain, f"{owner}._target_")
+            return own or _takes(owner, target, words[end])
+    return False
+
+
+def _takes(group: str, target: str, name: str) -> bool:
+    """Whether a library's class takes an argument; what ours take is in conf/ already."""
+    if group == "trainer":
+        return name in TRAINER_EXTRAS
+    if target.startswith("context_agg."):
         return False
     return name in inspect.signature(get_object(target)).parameters and name not in SET_BY_US
 
 
-def _keys(cfg: DictConfig) -> list[str]:
-    return [key for key in _walk(OmegaConf.to_container(cfg)) if not key.startswith("hydra.")]
+def _unknown(key: str, lines: Sequence[str], composed: Compose) -> str:
+    """What to say of a key that was added with +, or stands in a file of the user's own."""
+    added = [line.lstrip("+").partition("=")[0] for line in lines if line.startswith("+")]
+    where = [f"+{other}" for other in added if f"{other}.".startswith(f"{key}.")]
+    place = where[0] if where else f"the files of {composed.keywords['config_dir']}"
+    group, _, name = key.partition(".")
+    advice = hint(key, composed.keywords["command"])
+    if group == "experiment":
+        advice = "the first line of the experiment's file must be: # @package _global_"
+    if group == "trainer":
+        extras = ", ".join(TRAINER_EXTRAS)
+        advice = f"{INSTEAD.get(name, advice)}; what + can add to the trainer is {extras}"
+    return f"unknown key {key!r} in {place}: nothing reads it; {advice}"
 
 
-def _walk(node: Any, prefix: str = "") -> Iterator[str]:
-    for name, value in node.items() if isinstance(node, dict) else ():
-        yield f"{prefix}{name}"
-        yield from _walk(value, f"{prefix}{name}.")
-
-
-def _hint(key: str, composed: Compose) -> str:
-    """Says where the key belongs, or else which known key is most like it."""
-    group = CONF / key.partition(".")[0]
-    choices = sorted(file.stem for file in group.glob("*.yaml"))
-    choices = [f"{group.name}={choice}" for choice in choices]
-    if owners := [choice for choice in choices if key in _keys(composed(choice))]:
-        return f"it belongs to {' '.join(owners)}"
-    known = [other for other in _keys(composed()) if not other.endswith("_target_")]
-    last_words = {other.rpartition(".")[2]: other for other in reversed(known)}
-    nearest = get_close_matches(key, known, 1) or [
-        last_words[word] for word in get_close_matches(key.rpartition(".")[2], last_words, 1)
-    ]
-    return f"did you mean {nearest[0]!r}? {ALL_KEYS}" if nearest else ALL_KEYS
-
-
-def _check_writable(key: str, folder: str) -> None:
-    path = Path(folder)
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    try:
-        tempfile.TemporaryDirectory(dir=existing).cleanup()
-    except OSError as error:
-        raise SystemExit(f"{key}={folder}: cannot write to {existing} ({error.strerror})") from None
+def _not_composed(
+    error: ConfigCompositionException, taken: dict[str, list[str]], composed: Compose
+) -> str:
+    """What to say of a key that cannot be overridden, or of another mistake that Hydra found."""
+    unknown = re.search(r"Could not override '(.+?)'", str(error))
+    if not unknown:
+        cause = str(error.__cause__ or "").partition("\n")[0]
+        return f"{error}: {cause}" if cause and cause not in str(error) else str(error)
+    key, command = unknown[1], composed.keywords["command"]
+    advice = hint(key, command)
+    if key not in taken:
+        return f"unknown key {key!r} in a file of the configuration: {advice}"
+    line = taken[key][0]
+    group, _, name = key.rpartition(".")
+    others = composed(*(values[0] for other, values in taken.items() if other != key))
+    target = OmegaConf.select(others, f"{group}._target_") if group else None
+    if group == "trainer" and name in INSTEAD:
+        advice = INSTEAD[name]
+    elif target and advice.startswith("`") and _takes(group, target, name):  # imports the class
+        advice = f"conf/ does not list it; add it with a plus: +{line}"
+    return f"unknown key {key!r} in {line}: {advice}"

@@ -22,6 +22,11 @@ def whole(least: int) -> Check:
     return partial(is_whole, least=least)
 
 
+def is_bool(value: object) -> bool:
+    """Whether the value is true or false."""
+    return isinstance(value, bool)
+
+
 def names(value: object) -> bool:
     """Whether the value is a list of words."""
     return isinstance(value, ListConfig) and all(isinstance(name, str) for name in value)
@@ -50,7 +55,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ),
     ("fresh", names, "a list of parts of the network: [] or [context]"),
     ("frozen", names, "a list of parts of the network: [] or [context]"),
-    ("compile", lambda v: isinstance(v, bool), "true or false"),
+    ("compile", is_bool, "true or false"),
     ("determinism", one_of("seeded", "strict"), "seeded or strict"),
     (
         "checkpoint.every_minutes",
@@ -69,6 +74,16 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
     ("trainer.devices", lambda v: v == 1, "1: a run uses one device"),
     ("trainer.accumulate_grad_batches", whole(1), "a whole number, 1 or more"),
+    (
+        "trainer.gradient_clip_val",
+        lambda v: v is None or (is_number(v) and v > 0),
+        "a number above 0",
+    ),
+    ("trainer.detect_anomaly", is_bool, "true or false"),
+    ("trainer.benchmark", is_bool, "true or false"),
+    ("trainer.enable_model_summary", is_bool, "true or false"),
+    ("trainer.log_every_n_steps", whole(1), "a whole number, 1 or more"),
+    ("trainer.num_sanity_val_steps", whole(0), "a whole number, 0 or more"),
     ("trainer.accelerator", one_of("auto", "cpu", "cuda"), "one of auto, cpu, cuda"),
     ("trainer.precision", one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}"),
     ("trainer.limit_train_batches", share, A_SHARE),
@@ -98,4 +113,18 @@ def check_values(cfg: DictConfig) -> None:
         raise ValueError(
             "trainer.accelerator=cuda: there is no CUDA device here (or this torch is built "
             "without CUDA); use trainer.accelerator=cpu, or auto for CUDA if it is available"
+        )
+
+
+def check_device(cfg: DictConfig) -> None:
+    """Rejects a precision that the device of a new run would silently replace by another.
+
+    Raises:
+        ValueError: for 16-mixed on the CPU.
+    """
+    on_cpu = cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_cpu and cfg.trainer.precision == "16-mixed":
+        raise ValueError(
+            "trainer.precision=16-mixed needs a CUDA device; on the CPU use "
+            "trainer.precision=bf16-mixed or trainer.precision=32-true"
         )

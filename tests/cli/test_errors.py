@@ -1,12 +1,16 @@
 """A user's mistake gives one message that names the value and what to do, and leaves no files."""
 
+import errno
 import io
 import os
+import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +25,34 @@ from tests.fake_mnist import write_mnist
 
 MISTAKES = [
     # keys and choices
-    (["model=bsaic"], ["model/bsaic", "basic", "large"]),
+    (["model=bsaic"], ["unknown model=bsaic", "did you mean model=basic?", "basic, dil", "large"]),
+    (["experiment=digits/backpop"], ["did you mean experiment=digits/backprop?"]),
+    (["hydra/launcher=jobli"], ["unknown hydra/launcher=jobli", "hydra/launcher=joblib"]),
+    (["model="], ["unknown model=;", "basic, dilation10"]),
+    (["model=null"], ["model=null: the choices are basic"]),
+    (["schedule=null"], ["to have none, leave it out", "~schedule", "cosine"]),
+    (["model=[basic,large]"], ["model=[basic,large]: choose one model"]),
+    (["trainer=[]"], ["trainer is missing", "trainer=NAME: default"]),
+    (["~optimizer"], ["optimizer is missing", "optimizer=NAME: adam", "leave out ~optimizer"]),
+    (["~model"], ["model is missing", "leave out ~model"]),
+    (["~seed"], ["seed is missing", "leave out ~seed"]),
+    (["~trainer.accelerator"], ["trainer.accelerator is missing", "leave out"]),
+    (["~callbacks.best_checkpoint"], ["callbacks.best_checkpoint is missing"]),
+    (["optimizer@foo=sgd"], ["optimizer@foo"]),
+    # the form of the line
+    (["=5"], ["cannot read =5", "KEY=VALUE"]),
+    (["+=1"], ["cannot read +=1", "KEY=VALUE"]),
+    (["--max_epochs", "3"], ["unknown option --max_epochs", "trainer.max_epochs=3"]),
+    (["--epochs=3"], ["unknown option --epochs=3", "trainer.max_epochs=3"]),
+    (["--nix"], ["unknown option --nix", "KEY=VALUE"]),
+    (["basic"], ["did you mean model=basic?"]),
+    (["broken"], ["did you mean backprop=broken?"]),
+    (["model"], ["model needs a value, such as model=basic"]),
+    (["backprop=auto", "-m", "seed=0,1"], ["put -m before all KEY=VALUE arguments"]),
+    (["-m", "--cfg", "job"], ["not allowed with argument"]),
+    (["model.dilations=[1,2"], ["a bracket is missing"]),
+    (["data.root=/home/müller"], ["letter outside ASCII", "\"data.root='/home/müller'\""]),
+    (["hydra.run.dir=läufe"], ["\"hydra.run.dir='läufe'\""]),
     (["modle=basic"], ["'modle'", "did you mean 'model'"]),
     (["optimizer.lrr=0.1"], ["'optimizer.lrr'", "did you mean 'optimizer.lr'"]),
     (["lr=0.1"], ["'lr'", "did you mean 'optimizer.lr'"]),
@@ -30,6 +61,10 @@ MISTAKES = [
     (["+foo=1"], ["'foo'", "nothing reads it", "--cfg job"]),
     (["+model.chanels=4"], ["'model.chanels'", "did you mean 'model.channels'"]),
     (["+model.in_channels=3"], ["'model.in_channels'", "nothing reads it"]),
+    (["+trainer.fast_dev_run=true"], ["debug=step", "detect_anomaly, gradient_clip_algorithm"]),
+    (["++trainer.max_steps=1"], ["trainer.max_epochs or trainer.limit_train_batches"]),
+    (["trainer.max_steps=1"], ["trainer.max_epochs or trainer.limit_train_batches"]),
+    (["+trainer.strategy=ddp"], ["nothing reads it", "accumulate_grad_batches, benchmark"]),
     (["+trainer.logger=false"], ["'trainer.logger'", "nothing reads it"]),
     (["+optimizer.btas=[0,0]"], ["'optimizer.btas'", "nothing reads it"]),
     (["data.root=x"], ["'data.root'", "it belongs to data=digit_scenes data=fashion_mnist"]),
@@ -57,7 +92,13 @@ MISTAKES = [
     (["model=post", "model.init_std=null"], ["init_std=None must be a finite number"]),
     (["frozen=[contxt]"], ["frozen=contxt: the network has no such part", "context", "head"]),
     (["frozen=context"], ["frozen=context must be a list of parts"]),
-    (["frozen=[front_end,context,head]"], ["optimizer", "empty"]),
+    (
+        ["frozen=[front_end,context,head]"],
+        ["leaves nothing to train", "parts: context, front_end, head"],
+    ),
+    (["model.channels=100000"], ["10,252.6 GB", "this machine has", "lower model.channels"]),
+    (["model=linear", "model.hidden=[1000000000]"], ["lower model.hidden"]),
+    (["model.channels=10000000000"], ["PyTorch cannot count", "lower model.channels"]),
     (
         ["callbacks=gradient_noise", "callbacks.gradient_noise.eta=-1"],
         ["callbacks.gradient_noise: eta=-1 must be"],
@@ -71,6 +112,20 @@ MISTAKES = [
         ["best_checkpoint: monitor=val/iou needs dense data"],
     ),
     (["optimizer.lr=nan"], ["optimizer.lr=nan must be"]),
+    (["optimizer.lr=1e50"], ["optimizer: ", "overflow"]),
+    (["loss.ignore_index=nix"], ["loss: "]),
+    (["+loss.label_smoothing=7"], ["loss: ", "label_smoothing"]),
+    (["+loss.reduction=none"], ["loss: ", "one number for a batch"]),
+    (["+optimizer.differentiable=true"], ["optimizer: ", "differentiable"]),
+    (["+trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val=-1 must be a number above 0"]),
+    (["+trainer.detect_anomaly=5"], ["trainer.detect_anomaly=5 must be true or false"]),
+    (["trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps=0 must be a whole number"]),
+    (["trainer.max_epochs=1e9"], ["trainer.max_epochs=1000000000.0 must be a whole number"]),
+    (["trainer.limit_train_batches=1e-9"], ["40 batches is less than one"]),
+    (
+        ["trainer.accelerator=cpu", "trainer.precision=16-mixed"],
+        ["trainer.precision=16-mixed needs a CUDA device", "bf16-mixed", "32-true"],
+    ),
     (["optimizer.lr=fast"], ["optimizer.lr=fast must be"]),
     (["optimizer=sgd", "optimizer.momentum=1.5"], ["optimizer.momentum=1.5 must be"]),
     (["trainer.max_epochs=0"], ["trainer.max_epochs=0 must be a whole number, 1 or more"]),
@@ -85,7 +140,16 @@ MISTAKES = [
     (["data.batch_size=0"], ["data: batch_size=0 must be a whole number, 1 or more"]),
     (["data.batch_size=true"], ["data: batch_size=True must be"]),
     (["data.shift=-1"], ["data: shift=-1 must be"]),
+    (["data.shift=1000"], ["data: shift=1000 must be less than the 28 pixels"]),
+    (["data.rotate=1e9"], ["data: rotate=1000000000.0 must be", "from 0 to 180"]),
+    (["data.zoom=1e9"], ["data: zoom=1000000000.0 must be", "from 0 to 10"]),
     (["data.held_out=tset"], ["data: unknown held_out='tset'", "validation, test"]),
+    (["hydra.run.dir=null"], ["hydra.run.dir=null: ", "not Optional"]),
+    (["hydra.run.dir="], ["hydra.run.dir= must name a folder"]),
+    (
+        ["-m", "seed=0,1", "hydra.sweep.dir=pyproject.toml/x"],
+        ["hydra.sweep.dir=pyproject.toml/x: can"],
+    ),
     (["hydra.run.dir=pyproject.toml/x"], ["hydra.run.dir=pyproject.toml/x: cannot write"]),
 ]
 
@@ -125,6 +189,8 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
         (["optimizer.lr=0.1,-1"], "optimizer.lr=-1 must be"),
         (["model=basic,bascic"], "bascic"),
         (["seed=0,1", "trainer.max_epochs=0,1"], "trainer.max_epochs=0 must be"),
+        (["frozen=[],[nix]"], "frozen=nix: the network has no such part"),
+        (["model.channels=2,100000"], "lower model.channels"),
         (["data.batch_size=64,0"], "data: batch_size=0 must be"),
         (["model.channels=2,4", "model.dilations=[1,1,2,4,8,16,1],[0,1]"], "model: dilations=[0,"),
         (["callbacks.label_images.images=1,0"], "callbacks.label_images: images=0 must be"),
@@ -140,6 +206,94 @@ def test_a_mistake_in_a_sweep_is_found_before_its_first_run(
     monkeypatch.chdir(tmp_path)
     assert says in message_of(["-m", *arguments], capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["seed=1"], ["-m", "seed=0,1"], ["debug=step"]])
+def test_a_file_where_the_default_folder_would_be(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "outputs").touch()
+    monkeypatch.chdir(tmp_path)
+    message = message_of(arguments, capsys)
+    key = "hydra.sweep.dir" if "-m" in arguments else "hydra.run.dir"
+    assert message.startswith(f"{key}=outputs/")
+    assert f"cannot write to {tmp_path / 'outputs'} (Not a directory)" in message
+    assert f"name another folder with {key}=DIR" in message
+    assert [file.name for file in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_a_folder_that_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    assert f"cannot write to {tmp_path} (Permission denied)" in message_of([], capsys)
+    check_command_line(["seed=1"], "check")  # writes nothing
+
+
+EXPERIMENT = "# @package _global_\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (f"{EXPERIMENT}model:\n  chanels: 3\n", ["'model.chanels'", "mine", "'model.channels'"]),
+        (f"{EXPERIMENT}optimiser:\n  lr: 3\n", ["'optimiser'", "did you mean 'optimizer'"]),
+        (f"{EXPERIMENT}trainer:\n  max_steps: 3\n", ["'trainer.max_steps'", "trainer.max_epochs"]),
+        ("model:\n  channels: 3\n", ["first line", "# @package _global_"]),
+        (f"{EXPERIMENT}model: [1\n", ["cannot read a file", "mine.yaml"]),
+        (f"{EXPERIMENT}defaults:\n  - override /model: larg\n", ["did you mean model=large?"]),
+        (f"{EXPERIMENT}defaults:\n  - override /modle: large\n", ["'modle'", "'model'"]),
+        (f"{EXPERIMENT}seed: ${{nix}}\n", ["nix"]),
+        (f"{EXPERIMENT}optimizer: 3\n", ["optimizer"]),
+    ],
+)
+def test_a_mistake_in_a_file_of_the_user_s_own(
+    text: str,
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    message = message_of(["--config-dir", "mine", "experiment=mine"], capsys)
+    for part in parts:
+        assert part in message
+    assert "Traceback" not in message
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_a_file_of_the_user_s_own_may_add(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /schedule: cosine\ntrainer:\n"
+        "  gradient_clip_val: 1\nschedule:\n  eta_min: 0.1\ncallbacks:\n  stop:\n"
+        "    _target_: lightning.pytorch.callbacks.EarlyStopping\n    monitor: val/loss\n"
+    )
+    (cfg,) = check_command_line(["--config-dir", str(tmp_path), "experiment=mine"])
+    assert cfg.callbacks.stop.monitor == "val/loss"
+
+
+def test_the_cure_for_letters_outside_ascii_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the hint shows is read as the shell reads it, and a run goes there."""
+    monkeypatch.chdir(tmp_path)
+    message = message_of(["hydra.run.dir=läufe/müller's"], capsys)
+    (cure,) = shlex.split(message[message.index('"') :])
+    monkeypatch.setattr(sys, "argv", ["train", "debug=step", "model.channels=2", cure])
+    main()
+    assert (tmp_path / "läufe" / "müller's" / "metrics.json").is_file()
 
 
 def test_cuda_that_is_not_there(
@@ -220,6 +374,13 @@ def test_the_same_as_a_process(argument: str, part: str, full: str, tmp_path: Pa
             "callbacks.best_checkpoint.mode=min",
         ],
         ["model=basic,linear", "-m"],
+        ["callbacks=[gradient_alignment,weight_averaging]"],
+        ["experiment=[lecture_mnist,best_mnist]"],
+        ["experiment=digits/backprop"],
+        ["experiment=best_mnist", "~schedule"],
+        ["+trainer.detect_anomaly=true", "+trainer.accumulate_grad_batches=2"],
+        ["+callbacks.mine._target_=lightning.pytorch.callbacks.Timer"],
+        ["~callbacks.label_images"],
         ["--cfg", "job"],
     ],
 )

@@ -142,26 +142,26 @@ def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("context_agg.runs.curves.save_curves", explode)
-    code = sweep(*SWEEP, "backprop=auto", "frozen=[],[nix]", "model.init=normal,identity")
+    code = sweep(*SWEEP, "backprop=auto", "start_from=null,nowhere", "model.init=normal,identity")
     assert isinstance(code, str)
     lines = code.splitlines()
     assert lines[0].startswith("3 failed")
     assert [line.partition(":")[0].strip() for line in lines[1:]] == [
-        "frozen-_model.init-normal/seed-0",
-        "frozen-nix-_model.init-identity/seed-0",
-        "frozen-nix-_model.init-normal/seed-0",
+        "model.init-identity_start_from-nowhere/seed-0",
+        "model.init-normal_start_from-nowhere/seed-0",
+        "model.init-normal_start_from-null/seed-0",
     ]
-    assert "frozen=nix: the network has no such part" in lines[2]
-    assert "in the middle" in lines[1]
-    assert list(runs(tmp_path / "here")) == ["frozen-_model.init-identity/seed-0"]
+    assert "there is no folder nowhere" in lines[2]
+    assert "in the middle" in lines[3]
+    assert list(runs(tmp_path / "here")) == ["model.init-identity_start_from-null/seed-0"]
     # Runs that failed before they started are gone; one that failed in the middle is kept.
     assert {file.name for file in (tmp_path / "here").iterdir() if file.is_dir()} == {
-        "frozen-_model.init-identity",
-        "frozen-_model.init-normal",
+        "model.init-identity_start_from-null",
+        "model.init-normal_start_from-null",
     }
     captured = capsys.readouterr()
     assert captured.err.count("Traceback") == 1
-    assert "| frozen-_model.init-identity | 1 |" in captured.out
+    assert "| model.init-identity_start_from-null | 1 |" in captured.out
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert sweep(*SWEEP, "backprop=auto", "model.init=normal,identity") == 0
@@ -172,7 +172,7 @@ def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
 
 @pytest.mark.slow
 def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
-    options = [*SWEEP, "frozen=[],[nix]", "seed=0,1", "hydra/launcher=joblib"]
+    options = [*SWEEP, "start_from=null,nowhere", "seed=0,1", "hydra/launcher=joblib"]
     result = subprocess.run(
         [sys.executable, "-m", "context_agg.train", "-m", *options],
         cwd=tmp_path,
@@ -184,8 +184,8 @@ def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "2 failed" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "| frozen | 2 |" in result.stdout
-    assert list(runs(tmp_path / "here")) == ["frozen/seed-0", "frozen/seed-1"]
+    assert "| start_from-null | 2 |" in result.stdout
+    assert list(runs(tmp_path / "here")) == ["start_from-null/seed-0", "start_from-null/seed-1"]
     for seed in (0, 1):  # the lines of each run are together
-        log = (tmp_path / "here" / "frozen" / f"seed-{seed}" / "train.log").read_text()
+        log = (tmp_path / "here" / "start_from-null" / f"seed-{seed}" / "train.log").read_text()
         assert log.count("epoch 1/1") == 1
