@@ -1,51 +1,17 @@
 """A run that is cut off goes on as if it had not been, to the last bit."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tensorboard.summary.writer import event_file_writer
 
-from context_agg.training.learner import Learner
+from tests.cut_off import EVERY, cut_off
 from tests.tiny_run import run, scalars, weights
 
 TIMES = ("seconds", "train/images_per_second")
-Kill = Callable[[str, int], None]
-EVERY = "checkpoint.every_steps=3"
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.fixture(autouse=True)
-def _order_of_event_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts files from 10: TensorBoard reads those of the same second in the order of names."""
-    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(10))
-
-
-@pytest.fixture
-def kill(monkeypatch: pytest.MonkeyPatch) -> Kill:
-    """Calling it ends the next run in its n-th call of a method of the learner."""
-
-    def kill_at(method: str, number: int) -> None:
-        original = getattr(Learner, method)
-        left = number
-
-        def step(self: Learner, batch: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                monkeypatch.setattr(Learner, method, original)
-                raise Killed
-            return original(self, batch)
-
-        monkeypatch.setattr(Learner, method, step)
-
-    return kill_at
 
 
 def results(run_dir: Path) -> dict[str, Any]:
@@ -74,11 +40,6 @@ def assert_same(ours: object, theirs: object) -> None:
         assert repr(ours) == repr(theirs)  # of the shortest decimals that give the same bits
 
 
-def cut_off(run_dir: Path, *overrides: str) -> None:
-    with pytest.raises(Killed):
-        run(run_dir, EVERY, *overrides)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -97,13 +58,10 @@ def cut_off(run_dir: Path, *overrides: str) -> None:
     ],
     ids=lambda options: " ".join(options) or "default",
 )
-def test_one_cut_in_each_epoch(
-    options: Sequence[str], tmp_path: Path, kill: Callable[[str, int], None]
-) -> None:
+def test_one_cut_in_each_epoch(options: Sequence[str], tmp_path: Path) -> None:
     run(tmp_path / "whole", *options)
     for call_number in (8, 8):  # in the first epoch, then, counted from there, in the second
-        kill("training_step", call_number)
-        cut_off(tmp_path / "cut", *options)
+        cut_off(call_number, tmp_path / "cut", *options)
     run(tmp_path / "cut", EVERY, *options)
     assert_same(results(tmp_path / "cut"), results(tmp_path / "whole"))
 
@@ -119,11 +77,8 @@ def test_one_cut_in_each_epoch(
         ("test_step", 2),
     ],
 )
-def test_a_cut_anywhere(
-    method: str, number: int, tmp_path: Path, kill: Callable[[str, int], None]
-) -> None:
+def test_a_cut_anywhere(method: str, number: int, tmp_path: Path) -> None:
     run(tmp_path / "whole")
-    kill(method, number)
-    cut_off(tmp_path / "cut")
+    cut_off(number, tmp_path / "cut", method=method)
     run(tmp_path / "cut", EVERY)
     assert_same(results(tmp_path / "cut"), results(tmp_path / "whole"))
