@@ -12,11 +12,11 @@ import torch
 from hydra.errors import InstantiationException
 
 from context_agg.cli.quiet import quiet
-from studies import convolutions, digits, gradients, lecture, mnist, post, scenes
+from studies import convolutions, digits, gradients, lecture, mnist, post, reliability, scenes
 from studies.study import Study
 from studies.tables import DOCUMENTS, plain_table, with_tables
 
-MODULES = (digits, mnist, lecture, post, scenes, gradients, convolutions)
+MODULES = (digits, mnist, lecture, post, scenes, gradients, convolutions, reliability)
 STUDIES: dict[str, Study] = {module.STUDY.name: module.STUDY for module in MODULES}
 
 

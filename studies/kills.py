@@ -32,6 +32,7 @@ SMALL = (  # three epochs of twelve batches
     "checkpoint.every_steps=3",
 )
 TIMES = ("seconds", "train/images_per_second")
+KILLED = -signal.SIGKILL  # the exit code of a process that was killed
 
 # A server that has imported everything forks a process in milliseconds.
 _processes = multiprocessing.get_context("forkserver")
@@ -145,8 +146,10 @@ def _bytes(value: torch.Tensor) -> Any:
 
 
 def _train(run_dir: Path, overrides: Sequence[str], moment: Moment | None) -> None:
+    from context_agg.cli.quiet import quiet
     from context_agg.train import train
 
+    quiet()
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if moment is not None:

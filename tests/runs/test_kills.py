@@ -1,13 +1,10 @@
 """Processes that are killed, and what becomes of their runs."""
 
-import signal
 from pathlib import Path
 
 import pytest
 
-from studies.kills import Moment, outcome, random_moments, train_in_process
-
-KILLED = -signal.SIGKILL
+from studies.kills import KILLED, Moment, outcome, random_moments, train_in_process
 
 
 @pytest.mark.slow
