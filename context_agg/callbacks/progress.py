@@ -17,6 +17,11 @@ class RunProgress(ProgressBar):
         self._bar: tqdm | None = None
         self._enabled = True
 
+    @property
+    def is_enabled(self) -> bool:
+        """What Lightning asks for before it prints above the bar."""
+        return self._enabled
+
     def enable(self) -> None:
         self._enabled = True
 
