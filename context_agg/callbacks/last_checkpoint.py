@@ -55,7 +55,6 @@ class LastCheckpoint(Checkpoint):
         return self._seconds + time.perf_counter() - self._since
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        signals.install()  # in place of Lightning's handler
         self._since = time.perf_counter()
         self._written = time.monotonic()
 
@@ -96,7 +95,6 @@ class LastCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "step": self.step,
             "logged": self.logged,
             "seconds": self.seconds,
             "scalars": self.scalars,
@@ -114,6 +112,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         state = checkpoint["callbacks"][self.state_key]
+        state["step"] = trainer.global_step
         state["position"] = _loader(trainer).state_dict()
         state["arithmetic"] = arithmetic(pl_module, trainer.strategy.root_device)
         # At the start of an epoch Lightning has counted it as begun, and would take it for done
@@ -130,11 +129,11 @@ class LastCheckpoint(Checkpoint):
             self._write(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:
-        self.step = trainer.global_step
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.flush()
         trainer.save_checkpoint(Path(str(trainer.log_dir)) / "checkpoints" / "last.ckpt")
+        self.step = trainer.global_step  # not before it is written: it says what is kept
         self._written = time.monotonic()
 
 

@@ -31,7 +31,11 @@ class SafeCheckpointIO(CheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         new_sum = stage(_sum(file), _digest(content.getbuffer()))
-        new = stage(file, content.getbuffer())
+        try:
+            new = stage(file, content.getbuffer())
+        except OSError:
+            new_sum.unlink()
+            raise
         if file.name == Path(LAST).name and file.is_file():
             # After a kill between two of these renames, a file lies beside the checksum of
             # another; `read` accepts every checksum in the folder.
