@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from context_agg.runs.directory import LOG
-
 MARK = ".context_agg"
 """Marks a folder that we have made. It is locked while a process writes there, and names it."""
 
@@ -27,7 +25,7 @@ def claim(folder: Path) -> Iterator[None]:
         BlockingIOError: if another process writes there, naming it.
     """
     mark = folder / MARK
-    if not mark.is_file() and (others := _names(folder) - {LOG}):
+    if not mark.is_file() and (others := _names(folder)):
         raise FileExistsError(
             f"{folder} holds {min(others)} and is not the directory of a run, so nothing is "
             "written into it; name a new one: hydra.run.dir=DIR, with -m hydra.sweep.dir=DIR"
@@ -37,9 +35,14 @@ def claim(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if _names(folder) <= {MARK, LOG}:
-            mark.unlink(missing_ok=True)
+        tidy(folder)
         os.close(descriptor)
+
+
+def tidy(folder: Path) -> None:
+    """Removes the mark of a folder that nothing was written to."""
+    if _names(folder) <= {MARK}:
+        (folder / MARK).unlink(missing_ok=True)
 
 
 def _lock(mark: Path) -> int:
@@ -52,11 +55,24 @@ def _lock(mark: Path) -> int:
         raise BlockingIOError(
             f"{mark.parent}: {holder} is writing there; wait until it has finished, or end it"
         ) from None
+    except OSError as error:
+        os.close(descriptor)
+        tidy(mark.parent)
+        raise OSError(
+            f"{mark.parent} cannot be locked ({error.strerror}), and without a lock two processes "
+            "could write into it; name a folder on another file system: hydra.run.dir=DIR, with -m "
+            "hydra.sweep.dir=DIR"
+        ) from None
     if not mark.exists() or not os.path.samestat(os.fstat(descriptor), mark.stat()):
         os.close(descriptor)  # its last owner has just removed it
         return _lock(mark)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()}\n".encode())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()}\n".encode())
+    except OSError as error:
+        tidy(mark.parent)
+        os.close(descriptor)
+        raise OSError(f"cannot write to {mark.parent}: {error.strerror}") from None
     return descriptor
 
 
