@@ -11,7 +11,7 @@ CLOSED_PIPE = 141  # what shells report of a program that SIGPIPE has ended: 128
 
 
 class UserError(CompactHydraException):
-    """Hydra prints this error as one message and exits with 1; HYDRA_FULL_ERROR=1 adds a trace."""
+    """Ends a command with one message and exit code 1; HYDRA_FULL_ERROR=1 adds a trace."""
 
 
 @contextmanager
@@ -34,17 +34,21 @@ def one_message() -> Iterator[None]:
 
 @contextmanager
 def exit_on_closed_pipe() -> Iterator[None]:
-    """Ends the process silently if nobody reads its output any more, as after `| head -1`."""
+    """Ends the process silently if nobody reads its output any more, as after `| head -1`.
+
+    Ends it with one message if its output cannot be written, as on a full disk.
+    """
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()  # else Python finds out when it ends, and complains
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # for the rest of the buffer
-        os.close(nowhere)
+        yield
+    except BaseException as error:
+        if isinstance(error, BrokenPipeError) or isinstance(_flush(), BrokenPipeError):
+            _flush()
+            sys.exit(CLOSED_PIPE)
+        raise
+    if isinstance(problem := _flush(), BrokenPipeError):
         sys.exit(CLOSED_PIPE)
+    if problem:
+        sys.exit(f"cannot print: {problem.strerror}")
 
 
 @contextmanager
@@ -60,6 +64,21 @@ def exit_on_mistake() -> Iterator[None]:
             raise
         except (UserError, ValueError, OSError) as error:
             sys.exit(str(error))
+
+
+def _flush() -> OSError | None:
+    """Prints the rest of the buffer, else Python finds out when it ends, and complains.
+
+    If that fails it goes nowhere, and the error is returned.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return error
+    return None
 
 
 def _is_refusal(error: BaseException | None) -> bool:

@@ -1,7 +1,9 @@
 """Hides messages of the libraries that do not concern the user."""
 
 import logging
+import threading
 import warnings
+from collections.abc import Callable
 
 NOT_FOR_US = (
     r".*does not have many workers",  # batches come from tensors in memory
@@ -9,11 +11,25 @@ NOT_FOR_US = (
     r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
 )
 
+_hooks: list[Callable[[threading.ExceptHookArgs], object]] = []
+
 
 def quiet() -> None:
-    """Filters these warnings, and Lightning's messages about devices and products."""
+    """Filters these warnings, and Lightning's messages about devices and products.
+
+    Also the stack traces of threads that TensorBoard writes in: it raises their errors again in the
+    main thread.
+    """
     import lightning.pytorch  # sets the level of its loggers, so import it first
 
     for message in NOT_FOR_US:
         warnings.filterwarnings("ignore", message)
     logging.getLogger(lightning.pytorch.__name__).setLevel(logging.WARNING)
+    if threading.excepthook is not _tell_of_threads:
+        _hooks.append(threading.excepthook)
+        threading.excepthook = _tell_of_threads
+
+
+def _tell_of_threads(failed: threading.ExceptHookArgs) -> None:
+    if not type(failed.thread).__module__.startswith("tensorboard."):
+        _hooks[-1](failed)
