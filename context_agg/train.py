@@ -1,16 +1,23 @@
 """Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
 
+if __name__ == "__main__":
+    from context_agg.cli import signals
+
+    signals.install()  # before the imports, as they take time
+
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.cli import signals
+from context_agg.cli import signals, streams
 from context_agg.cli.compose import COMMAND, CONF
 from context_agg.cli.errors import UserError, exit_on_closed_pipe, exit_on_mistake, one_message
 from context_agg.cli.keys import check_command_line
@@ -54,7 +61,7 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
     from context_agg.runs import build, curves, directory, load, resume, summary
     from context_agg.runs.start_from import start_from
 
-    with one_message(), signals.at_once():
+    with one_message():
         cut_off = resume.cut_off(output_dir, cfg, grow=grow)
         data, learner = build.build(cfg)
         if cut_off is None:
@@ -66,29 +73,35 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         if cut_off is not None:
             device, strict = trainer.strategy.root_device, cfg.determinism == "strict"
             print(f"goes on    {resume.check_same(cut_off, learner, device, strict=strict)}")
-        directory.begin(output_dir, cfg, data.spec)
-    print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
-    if cut_off is None:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+            last.step = cut_off.state["step"]
 
+    signals.at_once(None)
+    signals.check()
     try:
-        with signals.at_once(False):
-            trainer.fit(learner, data, ckpt_path=cut_off.file if cut_off else None)
+        directory.begin(output_dir, cfg, data.spec)
+        print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
+        if cut_off is None:
+            settings: Any = OmegaConf.to_container(cfg, resolve=True)
+            logger.log_hyperparams(settings)
+        trainer.fit(learner, data, ckpt_path=cut_off.file if cut_off else None)
         scores = summary.fit_scores(trainer, last.scalars, last.seconds)
-        with signals.at_once():
-            trainer.logger = build.build_logger(output_dir, purge_step=last.logged)
-            learner.network.load_state_dict(load.read_weights(output_dir))  # the best
-            (tests,) = trainer.test(learner, data, verbose=False)
-            scores |= tests
-            curves.save_curves(output_dir, data.held_out_name)
-            directory.write_scores(output_dir, scores)
+        signals.at_once(lambda: summary.kept(output_dir, last.step))
+        trainer.logger = build.build_logger(output_dir, purge_step=last.logged)
+        learner.network.load_state_dict(load.read_weights(output_dir))  # the best
+        (tests,) = trainer.test(learner, data, verbose=False)
+        scores |= tests
+        curves.save_curves(output_dir, data.held_out_name)
+        signals.at_once(None)
+        directory.write_scores(output_dir, scores)
+        print(summary.describe_end(scores, output_dir))
     except signals.Stopped as stopped:
         raise signals.Stopped(stopped.by, summary.kept(output_dir, last.step)) from None
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, for instance
-        raise UserError(f"{error}\n{summary.kept(output_dir, last.step)}") from error
-    print(summary.describe_end(scores, output_dir))
+        raise UserError(
+            f"cannot write: {error.strerror or error}; {summary.kept(output_dir, last.step)}"
+        ) from error
     return scores
 
 
@@ -99,18 +112,35 @@ def run(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     if output_dir.is_relative_to(Path.cwd()):
         output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
+    from context_agg.runs.claim import tidy
+    from context_agg.runs.directory import SETTINGS, forget
+
+    def leave() -> str:
+        tidy(output_dir)
+        forget(output_dir)
+        return signals.NOTHING
+
+    single = hydra_cfg.mode is RunMode.RUN
     try:
-        with exit_on_closed_pipe(), signals.at_once():
+        with exit_on_closed_pipe():
+            if single:
+                signals.at_once(leave)
+            signals.check()
             quiet()
             return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
     except signals.Stopped as stopped:
-        from context_agg.runs.directory import forget
-
-        forget(output_dir)
-        if hydra_cfg.mode is RunMode.RUN:
+        if single:
             raise
-        print(stopped)
-        return {}  # and the end of the sweep ends the command
+        if (output_dir / SETTINGS).is_file():
+            print(stopped)
+        return {}  # and the sweep ends the command
+    except UserError as error:
+        if single and os.environ.get("HYDRA_FULL_ERROR") != "1":
+            sys.exit(str(error))
+        raise
+    finally:
+        signals.at_once(None)
+        forget(output_dir)
 
 
 def go_on(run_dir: Path, overrides: Sequence[str]) -> None:
@@ -127,18 +157,19 @@ def go_on(run_dir: Path, overrides: Sequence[str]) -> None:
 def main() -> None:
     """Runs the command."""
     arguments = sys.argv[1:]
+    streams.prepare()
     signals.install()
     with signals.exit_when_stopped():
-        with signals.at_once():
-            if directory_and_overrides := requested(arguments):
-                go_on(*directory_and_overrides)
-                return
-            configs = check_command_line(arguments)
-            if len(configs) > 1:
-                from context_agg.runs.build import check_parts
+        signals.at_once(lambda: signals.NOTHING)
+        if directory_and_overrides := requested(arguments):
+            go_on(*directory_and_overrides)
+            return
+        configs = check_command_line(arguments)
+        if len(configs) > 1:
+            from context_agg.runs.build import check_parts
 
-                with exit_on_mistake(), one_message():
-                    check_parts(configs)
+            with exit_on_mistake(), one_message():
+                check_parts(configs)
         run()
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -140,7 +141,12 @@ def test_auto_is_cuda_where_there_is_one_else_the_cpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     chosen: list[str] = []
-    monkeypatch.setattr(L, "Trainer", lambda **options: chosen.append(options["accelerator"]))
+
+    def trainer(accelerator: str, **options: object) -> SimpleNamespace:
+        chosen.append(accelerator)
+        return SimpleNamespace(_signal_connector=SimpleNamespace())
+
+    monkeypatch.setattr(L, "Trainer", trainer)
     build_trainer(compose_config())
     build_trainer(compose_config("trainer.accelerator=cpu"))
     assert chosen == [device, "cpu"]

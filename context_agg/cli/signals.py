@@ -1,7 +1,8 @@
-"""The one owner of the signals that end a command: Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2.
+"""The one owner of the signals that end a command: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2.
 
-A signal is noted. Where nothing can be lost it ends the work at any point (`at_once`); elsewhere
-the code asks for it (`check`) when it has reached a state worth keeping.
+A signal is noted. While nothing can be lost it ends the process at any point (`at_once`); otherwise
+the code asks for it (`check`) when it has reached a state worth keeping. The handler never raises:
+PyTorch aborts if an exception comes out of an import of its own.
 """
 
 import os
@@ -9,20 +10,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from signal import Signals
 from types import FrameType
 
-import psutil
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+POLL = 0.2  # seconds between two looks of a thread that waits for a signal or an end
+GRACE = 20.0  # seconds that a worker has to end its step once its parent has ended
+NOTHING = "nothing was changed; start again with the same command"
 
 _received: Signals | None = None
 _interrupts = 0
-_at_once = False
-_parent_of_workers = False
+_at_once: Callable[[], str] | None = None
 _worker_of: int | None = None
+_working = False
 
 
 class Stopped(SystemExit):
@@ -33,7 +35,7 @@ class Stopped(SystemExit):
         kept: what is kept of the work.
     """
 
-    def __init__(self, by: Signals, kept: str = "nothing had begun yet") -> None:
+    def __init__(self, by: Signals, kept: str = NOTHING) -> None:
         super().__init__(128 + by)
         self.by = by
         self.kept = kept
@@ -45,10 +47,11 @@ class Stopped(SystemExit):
 def install() -> None:
     """Handles the signals from now on; to be called in the main thread.
 
-    `Trainer.fit` installs Lightning's own handler of SIGTERM; to be called again after that.
+    A signal that the caller ignores stays ignored, as SIGHUP under nohup.
     """
     for number in ENDING:
-        signal.signal(number, _handle)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
 
 
 def received() -> Signals | None:
@@ -66,17 +69,18 @@ def check() -> None:
         raise Stopped(_received)
 
 
-@contextmanager
-def at_once(yes: bool = True) -> Iterator[None]:
-    """Within it, a signal ends the work at any point by raising `Stopped`; not with yes=False."""
+def at_once(end: Callable[[], str] | None) -> None:
+    """Says whether from now on a signal ends the process at any point.
+
+    A worker is not ended so, as its parent waits for it.
+
+    Args:
+        end: tidies up, and says what is kept; None: signals are noted.
+    """
     global _at_once
-    before, _at_once = _at_once, yes
-    try:
-        if yes:
-            check()
-        yield
-    finally:
-        _at_once = before
+    _at_once = end
+    if end is not None and _received is not None and _worker_of is None:
+        _end(_received, end())
 
 
 @contextmanager
@@ -85,8 +89,8 @@ def exit_when_stopped() -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        sys.stdout.flush()
-        print(stopped, file=sys.stderr, flush=True)
+        _flush()
+        _say(str(stopped))
         sys.exit(stopped.code)
 
 
@@ -96,48 +100,85 @@ def lead_workers() -> None:
     Ctrl-C in a terminal reaches every process, and would end workers that are still starting in a
     stack trace each. So they start with the signals blocked, until they call `follow`.
     """
-    global _parent_of_workers
-    _parent_of_workers = True
-    # Threads and processes inherit what is blocked. The signals go to a thread that does not
+    # What a killed parent leaves in /dev/shm joblib's helper removes, and would warn of.
+    filters = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, filters))
+    # Threads and processes inherit what is blocked. The signals go to this thread, which does not
     # block them; Python runs the handler in the main thread all the same.
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    threading.Thread(target=_lead, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 def follow(parent: int) -> None:
-    """Makes this process a worker of `parent`: it handles signals, and ends when `parent` ends."""
-    global _worker_of
-    if _worker_of is not None:
-        return
-    _worker_of = parent
-    install()
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    """Begins a job in a worker of `parent`: it handles signals, and ends when `parent` ends."""
+    global _worker_of, _working
+    _working = True
+    if _worker_of is None:
+        _worker_of = parent
+        install()
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def end_if_left_alone() -> None:
-    """Ends a worker whose parent has ended: nobody waits for its results."""
+    """Ends a job; a worker whose parent has ended ends too, as nobody waits for its results."""
+    global _working
+    _working = False
     if _worker_of is not None and os.getppid() != _worker_of:
         os._exit(128 + (_received or signal.SIGTERM))
 
 
+def _lead() -> None:
+    import psutil
+
+    told = set()
+    while True:
+        time.sleep(POLL)
+        if _received is not None:  # workers may still be starting
+            for child in psutil.Process().children():
+                if child.pid not in told:
+                    told.add(child.pid)
+                    with suppress(psutil.NoSuchProcess):
+                        child.terminate()
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(POLL)
+    if _working:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _received, _interrupts
     _interrupts += number == signal.SIGINT
     if _interrupts > 1:
+        _say("stopped at once; the checkpoint before is kept")
         os._exit(128 + number)
     first = _received is None
     _received = _received or Signals(number)
-    if _parent_of_workers:
-        for child in psutil.Process().children():
-            child.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
-    if _at_once:
-        raise Stopped(_received)
-    if first and _worker_of is None:
-        os.write(2, b"stopping soon; Ctrl-C again stops at once\n")
+    if not first or _worker_of is not None:
+        return
+    if _at_once is not None:
+        _end(_received, _at_once())
+    _say("stopping soon; Ctrl-C again stops at once")
+
+
+def _end(by: Signals, kept: str) -> None:
+    _flush()
+    _say(str(Stopped(by, kept)))
+    os._exit(128 + by)
+
+
+def _flush() -> None:
+    with suppress(OSError, RuntimeError):  # nobody reads it any more, or it is being printed
+        sys.stdout.flush()
+
+
+def _say(line: str) -> None:
+    """Prints a line without Python's buffers, which a signal may have interrupted."""
+    over_bar = "\r\x1b[K" if os.isatty(2) else ""
+    with suppress(OSError):
+        os.write(2, f"{over_bar}{line}\n".encode())

@@ -115,6 +115,9 @@ def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
         "plugins": [SafeCheckpointIO()],
     }
     trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
+    # The signals have one owner, cli/signals.py. Lightning would take SIGTERM over while it runs,
+    # and exit with code 0, without a checkpoint, if it arrived near a validation.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from context_agg.data.images import ImageData
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.post import PostContext
+from context_agg.runs.directory import SETTINGS
 
 
 def describe_start(
@@ -63,6 +64,8 @@ def go_on(output_dir: Path) -> str:
 
 def kept(output_dir: Path, step: int) -> str:
     """Says up to where a run that ends early is kept, and how it goes on."""
+    if not (output_dir / SETTINGS).is_file():
+        return "nothing has begun; start again with the same command"
     if step == 0:
         return f"no step is kept yet; start again with: {go_on(output_dir)}"
     return f"all up to step {step:,} is kept; go on with: {go_on(output_dir)}"

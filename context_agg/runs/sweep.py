@@ -4,10 +4,15 @@ Directories are named after the overrides, each run prints to its own log file, 
 not stop the others, and a table is written at the end.
 """
 
+import copy
+import io
+import itertools
 import os
 import re
+import shlex
 import sys
 import traceback
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,13 +21,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from context_agg.cli import signals
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.sweeps import alternatives, file_params
 from context_agg.runs.claim import claim
-from context_agg.runs.directory import LOG, METRICS, forget
+from context_agg.runs.directory import LAST, LOG, METRICS, PREVIOUS, forget
 from context_agg.runs.summary import epochs
 from context_agg.runs.table import FILES, write_report
 
@@ -45,6 +50,61 @@ def run_name(varied: str, seed: int) -> str:
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
+def run_dirs(config: DictConfig, varied: Sequence[Sequence[str]]) -> set[Path]:
+    """The directories of the runs of a sweep.
+
+    Args:
+        config: the configuration of the sweep.
+        varied: the overrides of each key that names the runs, one per value.
+    """
+    config = copy.deepcopy(config)
+    dirs = set()
+    with flag_override(config, ["readonly", "struct"], [False, False]):
+        for lines in itertools.product(*varied):
+            name = ",".join(sorted(line for line in lines if not line.startswith("seed=")))
+            config.hydra.job.override_dirname = name
+            for line in lines:
+                if line.startswith("seed="):
+                    config.seed = int(line.removeprefix("seed="))
+            dirs.add(Path(config.hydra.sweep.dir, config.hydra.sweep.subdir))
+    return dirs
+
+
+def describe(run_dirs: Collection[Path]) -> str:
+    """Says how many of the runs in these directories have finished, were cut off, or begin."""
+    finished = {run_dir for run_dir in run_dirs if (run_dir / METRICS).is_file()}
+    cut_off = {
+        run_dir
+        for run_dir in set(run_dirs) - finished
+        if any((run_dir / file).is_file() for file in (LAST, PREVIOUS))
+    }
+    counts = {
+        "finished before": len(finished),
+        "cut off, which go on": len(cut_off),
+        "to begin": len(run_dirs) - len(finished) - len(cut_off),
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"{len(run_dirs)} runs: {', '.join(parts)}"
+
+
+class RunLog(io.TextIOBase):
+    """Appends to a file; opens it when something is printed, as the run has its folder by then."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self._stream: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        self._stream = self._stream or self._file.open("a", buffering=1)
+        return self._stream.write(text)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        super().close()
+
+
 class Sweep(Callback):
     """Names the runs of a sweep, separates their output, survives failures, writes the report."""
 
@@ -52,6 +112,7 @@ class Sweep(Callback):
         self._terminal: TextIO = sys.stdout
         self._finished_before = False
         self._pid = os.getpid()  # of the process that the sweep was started with
+        self._run_dirs: set[Path] = set()
         self._claim = ExitStack()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -61,12 +122,15 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Names the sweep after its varied keys and fixed overrides, a run after what varies.
 
+        Says how many of the runs have finished before, and how many go on.
+
         A sweep directory that the command line or a file sets is kept. A key that a file sweeps
         over stays in the names of the runs even if the command line gives it a single value.
         """
         given = alternatives(config.hydra.overrides.task)
         swept = {key for key, lines in given.items() if len(lines) > 1}
-        swept |= alternatives(file_params(config.hydra)).keys()
+        varied = alternatives(file_params(config.hydra))
+        swept |= varied.keys()
         constant = {key: lines[0].lstrip("+") for key, lines in given.items() if key not in swept}
         # Each run composes its configuration from these overrides and its own.
         overrides = config.hydra.overrides.hydra
@@ -81,6 +145,10 @@ class Sweep(Callback):
         with exit_on_mistake():
             self._claim.enter_context(claim(sweep_dir))
         (sweep_dir / FAILURES).unlink(missing_ok=True)
+        signals.at_once(None)
+        varied |= {key: lines for key, lines in given.items() if key in {*swept, "seed"}}
+        self._run_dirs = run_dirs(config, list(varied.values()))
+        print(f"{sweep_dir}: {describe(self._run_dirs)}", flush=True)
         if config.hydra.launcher._target_ != BASIC_LAUNCHER:
             signals.lead_workers()
 
@@ -92,15 +160,13 @@ class Sweep(Callback):
             run_dir = Path(config.hydra.runtime.output_dir)
             self._finished_before = (run_dir / METRICS).is_file()
             log = Path(os.devnull) if self._finished_before else run_dir / LOG
-            self._terminal, sys.stdout = sys.stdout, log.open("a", buffering=1)
+            self._terminal, sys.stdout = sys.stdout, RunLog(log)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Prints the result of a run; records a failure, so that the other runs continue."""
-        run_dir = Path(config.hydra.runtime.output_dir)
         if config.hydra.mode is not RunMode.MULTIRUN:
-            if job_return.status is JobStatus.FAILED:
-                forget(run_dir)
             return
+        run_dir = Path(config.hydra.runtime.output_dir)
         sys.stdout.close()
         sys.stdout = self._terminal
         signals.end_if_left_alone()
@@ -117,20 +183,23 @@ class Sweep(Callback):
             print(f"{name}  failed: {message}", flush=True)
             job_return.status, job_return.return_value = JobStatus.COMPLETED, None
         else:
-            if not scores:
+            if scores:
+                print(
+                    f"{name}  test accuracy {scores['test/accuracy']:.4f}, loss "
+                    f"{scores['test/loss']:.4f}; {epochs(scores)}"
+                    f"{' (finished before)' * self._finished_before}",
+                    flush=True,
+                )
+            else:
                 forget(run_dir, log=True)  # if it has not begun
-                return
-            print(
-                f"{name}  test accuracy {scores['test/accuracy']:.4f}, loss "
-                f"{scores['test/loss']:.4f}; {epochs(scores)}"
-                f"{' (finished before)' * self._finished_before}",
-                flush=True,
-            )
+        if os.getpid() == self._pid:
+            self._stop_if_asked()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Writes the table of all finished runs of the sweep, then lists the failed runs."""
         sweep_dir = Path(config.hydra.sweep.dir)
         with exit_on_mistake(), self._claim:
+            self._stop_if_asked()
             if any(sweep_dir.rglob(METRICS)):
                 print(f"\n{write_report(sweep_dir)}written to {sweep_dir}: {', '.join(FILES)}")
             failures = []
@@ -138,8 +207,19 @@ class Sweep(Callback):
                 failures = sorted((sweep_dir / FAILURES).read_text().splitlines())
             for failure in failures:
                 forget(sweep_dir / failure.partition(":")[0], log=True)
-            if by := signals.received():
-                raise signals.Stopped(by, "the same command skips what has finished and goes on")
             if failures:
                 lines = "\n  ".join(failures)
                 raise SystemExit(f"{len(failures)} failed (run again to repeat them):\n  {lines}")
+
+    def _stop_if_asked(self) -> None:
+        """Ends the sweep if a signal has arrived.
+
+        Raises:
+            Stopped: if so, with the command that goes on.
+        """
+        if by := signals.received():
+            finished = sum((run_dir / METRICS).is_file() for run_dir in self._run_dirs)
+            command = shlex.join(["python", "-m", "context_agg.train", *sys.argv[1:]])
+            raise signals.Stopped(
+                by, f"{finished} of {len(self._run_dirs)} runs have finished; go on with: {command}"
+            )

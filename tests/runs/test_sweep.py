@@ -130,6 +130,7 @@ def test_a_folder_of_experiments_of_ones_own(
 
 
 def pretend(cfg: object, output_dir: Path, model: str) -> dict[str, float]:
+    print("trained")
     return {"test/accuracy": 0.5, "test/loss": 1.0, "epochs": 1, "seconds": 2.0}
 
 
