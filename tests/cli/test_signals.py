@@ -42,6 +42,7 @@ def _no_signal_yet(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Ended(code)
 
     monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the processes that a test starts
     # TensorBoard reads the files of the same second in the order of their names
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(10))
 
@@ -238,7 +239,7 @@ def end() -> Iterator[Callable[[subprocess.Popen[str]], None]]:
         process.communicate()
 
 
-LONG = [option for option in TINY if "train_batches" not in option] + ["trainer.max_epochs=500"]
+LONG = [*TINY, "trainer.max_epochs=5000"]
 Start = Callable[[subprocess.Popen[str]], None]
 
 
@@ -271,8 +272,7 @@ def test_nohup_and_closed_streams_as_a_process(tmp_path: Path, end: Start) -> No
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert log.read_text().splitlines()[-1].startswith("stopped by SIGTERM: all up to step")
-    arguments = ["resume=run", "trainer.max_epochs=500"]
-    process = start(*arguments, cwd=tmp_path, suffix=">&- 2>&-")
+    process = start("resume=run", cwd=tmp_path, suffix=">&- 2>&-")
     end(process)
     before = set((tmp_path / "run").glob("events*"))
     wait_for(lambda: set((tmp_path / "run").glob("events*")) - before)
