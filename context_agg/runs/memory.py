@@ -53,7 +53,10 @@ def _averages(optimizer: DictConfig, device: torch.device) -> int:
     try:
         tried.step()
     except (AssertionError, RuntimeError) as error:  # options that exclude each other or a device
-        raise ValueError(f"optimizer: {error}") from error
+        options = ", ".join(
+            f"{key}={value}" for key, value in optimizer.items() if key != "_target_"
+        )
+        raise ValueError(f"optimizer: a step fails with {options}: {error}") from error
     state = tried.state[probe].values()
     return sum(torch.is_tensor(value) and value.shape == probe.shape for value in state)
 
