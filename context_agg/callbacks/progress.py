@@ -1,5 +1,7 @@
 """Shows on a terminal how far the whole run is, and how long it will still take."""
 
+import sys
+
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
@@ -19,7 +21,7 @@ class RunProgress(ProgressBar):
 
     @property
     def is_enabled(self) -> bool:
-        """What Lightning asks for before it prints above the bar."""
+        """Whether what the run prints goes through this bar; `LightningModule.print` asks."""
         return self._enabled
 
     def enable(self) -> None:
@@ -38,6 +40,8 @@ class RunProgress(ProgressBar):
             unit="batch",
             dynamic_ncols=True,
             leave=False,
+            file=sys.stdout,  # the terminal, wherever the messages go
+            smoothing=0,  # the speed since the start: with validation, and steady
             disable=not self._enabled,
         )
 

@@ -1,5 +1,6 @@
 """Reads and draws the curves of a run, loss and accuracy by epoch, from its event files."""
 
+import logging
 from pathlib import Path
 from textwrap import fill
 
@@ -18,6 +19,7 @@ def read_curves(run_dir: Path) -> dict[str, list[float]]:
     Raises:
         FileNotFoundError: if the directory does not have these scalars.
     """
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # warns of every run that has gone on
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]
