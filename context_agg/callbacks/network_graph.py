@@ -35,3 +35,10 @@ def write_graph(writer: SummaryWriter, network: nn.Module, spec: DataSpec) -> No
     with warnings.catch_warnings(), torch.no_grad(), true_backward(network):
         warnings.simplefilter("ignore")  # tracing warns that shapes are checked once
         writer.add_graph(network, image)
+    _forget_traces()
+
+
+def _forget_traces() -> None:
+    """Frees what PyTorch keeps of every traced network, some megabytes (pytorch#35600)."""
+    torch._C._jit_clear_class_registry()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()

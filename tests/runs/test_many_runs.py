@@ -1,0 +1,129 @@
+"""Many runs in one process, and a sweep of many: nothing is left over."""
+
+import ctypes
+import gc
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.command import call
+from tests.tiny_run import TINY, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks glibc and /proc")
+
+COUNT = 50
+SHORT = [
+    *TINY,
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=1",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+]
+MEGABYTES = 20  # for all runs after the first 20: half a megabyte a run would be seen
+
+
+@dataclass(frozen=True)
+class Held:
+    """What this process holds of the system."""
+
+    files: int
+    threads: int
+    python_threads: int
+    children: int
+
+    @classmethod
+    def now(cls) -> "Held":
+        gc.collect()
+        process = psutil.Process()
+        return cls(
+            process.num_fds(),
+            process.num_threads(),
+            threading.active_count(),
+            len(process.children(recursive=True)),
+        )
+
+
+def memory() -> float:
+    """Megabytes that belong to this process alone, without what it could give back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return float(psutil.Process().memory_full_info().uss) / 1e6
+
+
+def growth(work: Callable[[int], object], warm: int) -> float:
+    """By how many megabytes the process grows from the `warm`-th call to the `COUNT`-th."""
+    before = 0.0
+    for number in range(COUNT):
+        if number == warm:
+            before = memory()
+        work(number)
+    return memory() - before
+
+
+@pytest.mark.slow
+def test_many_runs_in_one_process_leave_nothing_over(tmp_path: Path) -> None:
+    def short(number: int) -> None:
+        with redirect_stdout(io.StringIO()):
+            run(tmp_path / str(number), *SHORT, f"seed={number}")
+
+    short(COUNT)  # what is loaded once
+    held = Held.now()
+    assert growth(short, warm=20) < MEGABYTES
+    assert Held.now() == held
+
+
+def test_a_leak_is_seen() -> None:
+    kept = []
+    assert growth(lambda _: kept.append(os.urandom(1_000_000)), warm=20) > MEGABYTES
+    held = Held.now()
+    with Path(os.devnull).open():
+        assert Held.now() != held
+
+
+def options(launcher: str) -> list[str]:
+    """The arguments of a sweep of many short runs."""
+    network = ["model=linear", "~callbacks.network_graph"]
+    sizes = [option for option in SHORT if not option.startswith("model.")]
+    place = ["hydra.sweep.dir=here", f"hydra/launcher={launcher}"]
+    return ["-m", *network, *sizes, *place, f"seed=range({COUNT})"]
+
+
+def finished(folder: Path) -> list[str]:
+    return sorted(file.parent.name for file in folder.glob("*/metrics.json"))
+
+
+@pytest.mark.slow
+def test_a_sweep_of_many_in_one_process_leaves_nothing_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("train", *options("basic"), "seed=0,1") == 0  # what is loaded once
+    held = Held.now()
+    assert call("train", *options("basic")) == 0
+    assert Held.now() == held
+    assert finished(tmp_path / "here") == sorted(f"seed-{seed}" for seed in range(COUNT))
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_sweep_of_many_end_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "context_agg.train", *options("joblib")]
+    workers: set[psutil.Process] = set()
+    with (tmp_path / "printed").open("w") as printed:
+        sweep = psutil.Popen(command, cwd=tmp_path, stdout=printed, stderr=printed)
+        while sweep.poll() is None:
+            workers |= set(sweep.children(recursive=True))
+            time.sleep(0.2)
+    assert sweep.returncode == 0, (tmp_path / "printed").read_text()
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+    assert finished(tmp_path / "here") == sorted(f"seed-{seed}" for seed in range(COUNT))
