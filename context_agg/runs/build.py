@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim import Optimizer
 
 from context_agg.callbacks.progress import RunProgress
 from context_agg.cli.values import check_values
@@ -20,6 +21,7 @@ from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
 from context_agg.runs.checkpoints import SafeCheckpointIO
 from context_agg.runs.memory import check_memory, size_keys
+from context_agg.runs.parts import make
 from context_agg.training.learner import Learner
 
 
@@ -32,14 +34,15 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     check_values(cfg)
     cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in place
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: ImageData = instantiate(cfg.data)
+    data = make(ImageData, "data", cfg.data)
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
     network = build_network(cfg, data.spec)
     if cfg.compile:
         network.compile()
-    optimizer = instantiate(cfg.optimizer, [p for p in network.parameters() if p.requires_grad])
-    loss, schedule = instantiate(cfg.loss), instantiate(cfg.get("schedule"))
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = make(Optimizer, "optimizer", cfg.optimizer, trained)
+    loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
     _check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
@@ -50,7 +53,7 @@ def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
     """
-    network: nn.Module = instantiate(cfg.model, **spec.shapes)
+    network = make(nn.Module, "model", cfg.model, **spec.shapes)
     for part in cfg.frozen:
         _part(network, part).requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -82,7 +85,7 @@ def check_network(cfg: DictConfig, spec: DataSpec) -> None:
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:
-    """Makes the data, network and callbacks of every run of a sweep, before the first run.
+    """Makes the data, network, loss and callbacks of every run of a sweep, before the first run.
 
     Data are read once, and once more for every value of theirs that the sweep varies.
 
@@ -93,14 +96,19 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
     for cfg in map(copy.deepcopy, configs):  # instantiate resolves interpolations in place
         data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
         if data not in specs:
-            specs[data] = instantiate(cfg.data).spec
+            specs[data] = make(ImageData, "data", cfg.data).spec
         check_network(cfg, specs[data])
+        _check_loss(make(nn.Module, "loss", cfg.loss), specs[data])
         build_callbacks(cfg, specs[data])
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
     """The callbacks of a run; what makes a checkpoint the best depends on the data."""
-    return list(instantiate(cfg.callbacks, best_checkpoint={"dense": spec.dense}).values())
+    options = {"best_checkpoint": {"dense": spec.dense}}
+    return [
+        make(L.Callback, f"callbacks.{name}", part, **options.get(name, {}))
+        for name, part in cfg.callbacks.items()
+    ]
 
 
 def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
@@ -114,7 +122,7 @@ def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
         "enable_progress_bar": on_terminal,
         "plugins": [SafeCheckpointIO()],
     }
-    trainer: L.Trainer = instantiate(cfg.trainer, **options, _convert_="all")
+    trainer = make(L.Trainer, "trainer", cfg.trainer, **options, _convert_="all")
     # The signals have one owner, cli/signals.py. Lightning would take SIGTERM over while it runs,
     # and exit with code 0, without a checkpoint, if it arrived near a validation.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim import Optimizer
+
+from context_agg.runs.parts import make
 
 SIZES = ("model.channels", "model.widths", "model.hidden", "front_end.widths")
 
@@ -49,7 +51,7 @@ def _averages(optimizer: DictConfig, device: torch.device) -> int:
     """How many numbers the optimizer keeps for every weight, 2 for Adam: seen in one step."""
     probe = nn.Parameter(torch.zeros(2, device=device))
     probe.grad = torch.zeros_like(probe)
-    tried = instantiate(optimizer, [probe])
+    tried = make(Optimizer, "optimizer", optimizer, [probe])
     try:
         tried.step()
     except (AssertionError, RuntimeError) as error:  # options that exclude each other or a device
