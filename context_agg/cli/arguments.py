@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -11,6 +12,7 @@ from context_agg.cli.groups import choices, groups
 from context_agg.cli.hints import nearest_key
 
 FORM = "settings are given as KEY=VALUE, without dashes"  # trainer.max_epochs=3, not --epochs 3
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 KEY = re.compile(r"[+~]*[\w.@:/-]+", re.ASCII)
 
 
@@ -36,13 +38,20 @@ def parse_arguments(arguments: Sequence[str], command: str) -> argparse.Namespac
             f"cannot read {rest[0]} behind {options[-1]}: put {' '.join(options)} before all "
             "KEY=VALUE arguments"
         )
+    if given.config_dir is not None and not Path(given.config_dir).is_dir():
+        raise SystemExit(f"--config-dir {given.config_dir}: there is no such folder")
+    if given.resolve and not (given.cfg or given.help):
+        raise SystemExit("--resolve goes with --cfg: --cfg job --resolve")
     for line in given.overrides:
         _check_form(line, command)
     return given
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    """Hydra's own options, none of which can be shortened."""
+    """Hydra's own options, none of which can be shortened.
+
+    Those that replace the configuration whose keys we know, such as --config-name, are left out.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m context_agg.{command}",
         usage="%(prog)s [--help] [--multirun] [--config-dir DIR] [--cfg job] [KEY=VALUE ...]",
@@ -50,21 +59,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("overrides", nargs="*")
-    for names in (["--help", "-h"], ["--hydra-help"], ["--version"], ["--resolve"]):
+    for names in (["--help", "-h"], ["--version"], ["--resolve"]):
         parser.add_argument(*names, action="store_true")
-    for names in (
-        ["--config-dir", "-cd"],
-        ["--config-path", "-cp"],
-        ["--config-name", "-cn"],
-        ["--package", "-p"],
-        ["--experimental-rerun"],
-    ):
-        parser.add_argument(*names)
+    parser.add_argument("--config-dir", "-cd")
     modes = parser.add_mutually_exclusive_group()
-    for names in (["--run", "-r"], ["--multirun", "-m"], ["--shell-completion", "-sc"]):
-        modes.add_argument(*names, action="store_true")
+    modes.add_argument("--multirun", "-m", action="store_true")
     modes.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-    modes.add_argument("--info", "-i", nargs="?", const="all")
+    modes.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
     return parser
 
 

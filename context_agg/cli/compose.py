@@ -25,6 +25,9 @@ def compose_config(
     Raises:
         HydraException: for an override that conf/ does not know.
     """
-    path = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
+    path = []
+    if config_dir is not None:
+        folder = str(Path(config_dir).absolute()).replace("'", r"\'")
+        path = [f"hydra.searchpath=['file://{folder}']"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(command, [*path, *overrides], return_hydra_config=hydra)

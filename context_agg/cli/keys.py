@@ -3,12 +3,13 @@
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from context_agg.cli.sweeps import alternatives, file_params
 
 ONE_RULE = "check takes one rule at a time: backprop=NAME, or backprop=all for a table"
 SET_BY_US = ("params", "logger", "enable_progress_bar")  # constructor arguments that we pass
+HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra/launcher")
 NEEDED = ("callbacks.best_checkpoint", "callbacks.epoch_report")  # a run reads what these leave
 
 TRAINER_EXTRAS = (
@@ -64,15 +66,17 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list
         SystemExit: for a mistake, with one message that says what to do.
     """
     given = parse_arguments(arguments, command)
-    if given.help or given.hydra_help or given.version or given.shell_completion:
+    if given.version or (given.help and not given.overrides):
         return []
     if given.multirun and command == "check":
         raise SystemExit(ONE_RULE)
     composed = partial(compose_config, command=command, config_dir=given.config_dir, hydra=True)
-    taken = alternatives(given.overrides)
     swept = given.multirun
+    taken: dict[str, list[str]] = {}
     try:
-        _check_groups(given.overrides, command)
+        taken = alternatives(given.overrides)
+        _check_groups([line for lines in taken.values() for line in lines], command)
+        _check_hydra(given.overrides)
         firsts = [values[0] for values in taken.values()]
         first = composed(*firsts)
         swept = swept or first.hydra.mode is RunMode.MULTIRUN
@@ -93,10 +97,16 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list
         raise SystemExit(_not_composed(error, taken, composed)) from None
     except yaml.YAMLError as error:
         raise SystemExit(f"cannot read a file of the configuration: {error}") from None
-    except (ValueError, OmegaConfBaseException) as error:
+    except OmegaConfBaseException as error:
+        raise SystemExit(f"{error.full_key}: {str(error).partition(chr(10))[0]}") from None
+    except (ValueError, HydraException) as error:
         raise SystemExit(str(error)) from None
     if swept and command == "check":
         raise SystemExit(ONE_RULE)
+    if not swept:
+        _check_single(given.overrides)
+    if given.help or given.cfg or given.info:
+        return configs
     place = "hydra.sweep.dir" if swept else "hydra.run.dir"
     if command == COMMAND or place in taken:  # check by itself writes nothing
         check_writable(place, str(OmegaConf.select(first, place)))
@@ -122,10 +132,44 @@ def _check_groups(lines: Sequence[str], command: str) -> None:
     """Rejects null for a group, which Hydra does not take from the command line."""
     for override in OverridesParser.create().parse_overrides(list(lines)):
         group = override.key_or_group
-        if group in groups() and not override.is_delete() and override.value() is None:
+        if group not in groups() or override.is_delete():
+            continue
+        value = override.value()
+        if isinstance(value, dict) or (
+            isinstance(value, list) and not all(isinstance(name, str) for name in value)
+        ):
+            names = ", ".join(choices(group))
+            raise SystemExit(f"{override.input_line}: the choices of {group} are {names}")
+        if value is None:
             optional = group not in composed_keys(command)
             none = f"to have none, leave it out, or take it away with ~{group}; " * optional
             raise SystemExit(f"{group}=null: {none}the choices are {', '.join(choices(group))}")
+
+
+def _check_hydra(lines: Sequence[str]) -> None:
+    """Rejects settings of Hydra's own that a run or a sweep cannot do with."""
+    for override in OverridesParser.create().parse_overrides(list(lines)):
+        key = override.key_or_group
+        if key.partition(".")[0].partition("/")[0] != "hydra":
+            continue
+        known = key in HYDRA or key.startswith("hydra.launcher.")
+        if not known or override.is_delete() or override.is_sweep_override():
+            raise SystemExit(
+                f"{override.input_line}: what can be set of Hydra's own is {', '.join(HYDRA)} and "
+                "hydra.launcher.KEY, to one value each"
+            )
+
+
+def _check_single(lines: Sequence[str]) -> None:
+    """Rejects values to sweep over where there is no sweep."""
+    for override in OverridesParser.create().parse_overrides(list(lines)):
+        if override.is_sweep_override():
+            line = str(override.input_line)
+            key, _, value = line.partition("=")
+            raise SystemExit(
+                f"{line} names values to sweep over: put -m before all arguments; "
+                f"""a list is {key}=[A,B], and a text with a comma has quotes: "{key}='{value}'\""""
+            )
 
 
 def _check_keys(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> None:
@@ -139,11 +183,28 @@ def _check_keys(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> Non
                 key in groups()
             )
             raise SystemExit(f"{key} is missing, which every run needs; {choose}leave out ~{key}")
-        if key in groups() and not isinstance(cfg[key], DictConfig):
-            raise SystemExit(f"{key}={cfg[key]}: {key} is a group of settings, not a value")
+    for key in known:
+        _check_part(key, cfg, plain)
     for key in present:
+        if key.endswith("._target_") and not isinstance(OmegaConf.select(cfg, key), str):
+            raise SystemExit(f"{key}={OmegaConf.select(cfg, key)} must name a class or function")
         if key not in known and not _is_read(key, cfg, plain):
             raise SystemExit(_unknown(key, lines, composed))
+
+
+def _check_part(key: str, cfg: DictConfig, plain: DictConfig) -> None:
+    """Rejects a value in place of settings, and settings whose constructor is gone."""
+    owner, _, name = key.rpartition(".")
+    there, missing = OmegaConf.select(cfg, owner) if owner else cfg, object()
+    if not isinstance(there, DictConfig):
+        return  # left out as a whole, or already rejected
+    value = OmegaConf.select(cfg, key, default=missing, throw_on_missing=False)
+    if name == "_target_" and name not in there:
+        raise SystemExit(f"{key} is missing: it names what {owner} is; leave out ~{key}")
+    settings = isinstance(OmegaConf.select(plain, key), DictConfig)
+    if settings and name in there and not isinstance(value, DictConfig):
+        away = f"; to do without, ~{key}" * (owner == "callbacks")
+        raise SystemExit(f"{key}={value}: {key} is a group of settings, not a value{away}")
 
 
 def _plain(lines: Sequence[str], cfg: DictConfig, command: str) -> DictConfig:
@@ -171,12 +232,14 @@ def _is_needed(key: str) -> bool:
 
 def _is_read(key: str, cfg: DictConfig, plain: DictConfig) -> bool:
     """Whether something reads a key that conf/ does not have."""
-    if key.startswith("callbacks.") and OmegaConf.select(cfg, f"{key}._target_"):
+    node = OmegaConf.select(cfg, key)
+    if key.startswith("callbacks.") and isinstance(node, DictConfig) and "_target_" in node:
         return True
     words = key.split(".")
     for end in range(len(words) - 1, 0, -1):
         owner = ".".join(words[:end])
-        if target := OmegaConf.select(cfg, f"{owner}._target_"):
+        part = OmegaConf.select(cfg, owner)
+        if isinstance(part, DictConfig) and (target := part.get("_target_")):
             own = target != OmegaConf.select(plain, f"{owner}._target_")
             return own or _takes(owner, target, words[end])
     return False
@@ -210,18 +273,23 @@ def _not_composed(
     error: ConfigCompositionException, taken: dict[str, list[str]], composed: Compose
 ) -> str:
     """What to say of a key that cannot be overridden, or of another mistake that Hydra found."""
+    if twice := re.search(r"An item is already at '(.+?)'", str(error)):
+        return f"{twice[1]} is in conf/ already: leave out the +"
     unknown = re.search(r"Could not override '(.+?)'", str(error))
     if not unknown:
         cause = str(error.__cause__ or "").partition("\n")[0]
-        return f"{error}: {cause}" if cause and cause not in str(error) else str(error)
+        message = " ".join(str(error).split())
+        return f"{message}: {cause}" if cause and cause not in message else message
     key, command = unknown[1], composed.keywords["command"]
     advice = hint(key, command)
     if key not in taken:
         return f"unknown key {key!r} in a file of the configuration: {advice}"
     line = taken[key][0]
     group, _, name = key.rpartition(".")
-    others = composed(*(values[0] for other, values in taken.items() if other != key))
-    target = OmegaConf.select(others, f"{group}._target_") if group else None
+    target = None
+    with suppress(HydraException):  # another line is wrong too
+        others = composed(*(values[0] for other, values in taken.items() if other != key))
+        target = OmegaConf.select(others, f"{group}._target_") if group else None
     if group == "trainer" and name in INSTEAD:
         advice = INSTEAD[name]
     elif target and advice.startswith("`") and _takes(group, target, name):  # imports the class

@@ -1,10 +1,14 @@
 """What a sweep varies, according to the command line or to hydra.sweeper.params of a file."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig
+
+MOST = 1000  # values of a key; every one of them is checked before the first run
+FORMS = "the values to sweep over are listed, KEY=A,B, or counted, KEY=range(3)"
 
 
 def alternatives(lines: Iterable[str]) -> dict[str, list[str]]:
@@ -14,6 +18,7 @@ def alternatives(lines: Iterable[str]) -> dict[str, list[str]]:
 
     Raises:
         OverrideParseException: for a line that is not an override.
+        ValueError: for a sweep whose values cannot be listed.
     """
     overrides = OverridesParser.create().parse_overrides(list(lines))
     return {override.key_or_group: _values(override) for override in overrides}
@@ -27,5 +32,12 @@ def file_params(hydra: DictConfig) -> list[str]:
 def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
+    value = override.value()
+    if not isinstance(value, ChoiceSweep | RangeSweep) or value.shuffle:
+        raise ValueError(f"{override.input_line}: {FORMS}")
     element = override.get_key_element()
-    return [f"{element}={value}" for value in override.sweep_string_iterator()]
+    values = [f"{element}={value}" for value in islice(override.sweep_string_iterator(), MOST + 1)]
+    if not 0 < len(values) <= MOST:
+        count = f"more than {MOST:,}" if values else "no"
+        raise ValueError(f"{override.input_line} gives {count} values; {FORMS}")
+    return values

@@ -47,6 +47,7 @@ A_SHARE = "a fraction of the batches (such as 0.1, up to 1.0) or a whole number 
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
+    ("data.seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("images", whole(1), "a whole number, 1 or more"),
     (
         "start_from",
@@ -103,7 +104,7 @@ def check_values(cfg: DictConfig) -> None:
     for key, is_right, requirement in CHECKS:
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
-        if node is not None and name in node and not is_right(node[name]):
+        if isinstance(node, DictConfig) and name in node and not is_right(node[name]):
             raise ValueError(f"{key}={node[name]} must be {requirement}")
     if cfg.get("front_end") is not None and "front_end" not in cfg.model:
         raise ValueError("front_end: this model has no front end; leave it out, or use model=basic")

@@ -4,13 +4,15 @@ The `check_...` functions raise a ValueError that names the argument, its value 
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 
 def is_number(value: Any) -> bool:
     """Whether the value is a finite number; a bool is not a number here."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return finite and not isinstance(value, bool)
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
