@@ -84,4 +84,6 @@ def _flush() -> OSError | None:
 def _is_refusal(error: BaseException | None) -> bool:
     from lightning.fabric.utilities.exceptions import MisconfigurationException  # takes seconds
 
-    return isinstance(error, ValueError | TypeError | OSError | MisconfigurationException)
+    return isinstance(
+        error, ValueError | TypeError | OSError | ImportError | MisconfigurationException
+    )

@@ -1,9 +1,11 @@
 """Hides messages of the libraries that do not concern the user."""
 
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 
 NOT_FOR_US = (
     r".*does not have many workers",  # batches come from tensors in memory
@@ -25,6 +27,7 @@ def quiet() -> None:
     for message in NOT_FOR_US:
         warnings.filterwarnings("ignore", message)
     logging.getLogger(lightning.pytorch.__name__).setLevel(logging.WARNING)
+    quiet_tensorboard()
     if threading.excepthook is not _tell_of_threads:
         _hooks.append(threading.excepthook)
         threading.excepthook = _tell_of_threads
@@ -33,3 +36,14 @@ def quiet() -> None:
 def _tell_of_threads(failed: threading.ExceptHookArgs) -> None:
     if not type(failed.thread).__module__.startswith("tensorboard."):
         _hooks[-1](failed)
+
+
+def quiet_tensorboard() -> None:
+    """Hides its warning that a run which has gone on is out of order.
+
+    It also keeps TensorBoard from loading a TensorFlow that happens to be installed, which takes
+    seconds and prints lines of its own; the presence of this module is TensorBoard's switch.
+    """
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    switch = "tensorboard.compat.notf"
+    sys.modules.setdefault(switch, ModuleType(switch))

@@ -1,6 +1,5 @@
 """Reads and draws the curves of a run, loss and accuracy by epoch, from its event files."""
 
-import logging
 from pathlib import Path
 from textwrap import fill
 
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from context_agg.analysis.colours import COLORS, LINES
+from context_agg.cli.quiet import quiet_tensorboard
 
 SCALARS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 IOU = "val/iou"  # for dense data only
@@ -19,7 +19,7 @@ def read_curves(run_dir: Path) -> dict[str, list[float]]:
     Raises:
         FileNotFoundError: if the directory does not have these scalars.
     """
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # warns of every run that has gone on
+    quiet_tensorboard()
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]

@@ -225,6 +225,7 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
         (["model.channels=2,100000"], "lower model.channels"),
         (["data.batch_size=64,0"], "data: batch_size=0 must be"),
         (["model.channels=2,4", "model.dilations=[1,1,2,4,8,16,1],[0,1]"], "model: dilations=[0,"),
+        (["seed=0,1", "callbacks.finite._target_=nix"], "callbacks.finite: Error loading 'nix'"),
         (["backprop=auto,manual", "loss.ignore_index=null"], "loss: "),
         (["callbacks.label_images.images=1,0"], "callbacks.label_images: images=0 must be"),
     ],
