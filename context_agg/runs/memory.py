@@ -56,7 +56,7 @@ def _averages(optimizer: DictConfig, device: torch.device) -> int:
         tried.step()
     except (AssertionError, RuntimeError) as error:  # options that exclude each other or a device
         options = ", ".join(
-            f"{key}={value}" for key, value in optimizer.items() if key != "_target_"
+            f"{key}={optimizer[key]}" for key in map(str, optimizer) if key != "_target_"
         )
         raise ValueError(f"optimizer: a step fails with {options}: {error}") from error
     state = tried.state[probe].values()
