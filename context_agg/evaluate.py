@@ -4,29 +4,35 @@ Rebuilds data and network from the run's configuration, loads its best checkpoin
 test scores beside those that the run has recorded.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from context_agg.cli.errors import exit_on_mistake, one_message
 from context_agg.cli.parser import command_parser
 from context_agg.cli.quiet import quiet
-from context_agg.runs.directory import METRICS, read_json
+from context_agg.runs.directory import METRICS
+from context_agg.runs.records import check_spec, read_scores
 
 
 def evaluate(run_dir: Path) -> dict[str, float]:
     """The test scores of a run's best checkpoint.
 
     Raises:
-        UserError: if the directory holds no trained run, or its data cannot be found.
+        UserError: if the directory holds no trained run, a file of it is damaged, or its data
+            cannot be found.
     """
-    from context_agg.runs.load import load_weights, read_settings, read_weights  # torch
+    from context_agg.runs.load import load_weights, read_weights  # torch
+    from context_agg.runs.settings import built_from, read_settings
 
     with one_message():
         cfg, weights = read_settings(run_dir), read_weights(run_dir)
         quiet()
         from context_agg.runs.build import build, build_trainer  # Lightning
 
-        data, learner = build(cfg)
+        with built_from(run_dir):
+            data, learner = build(cfg)
+        check_spec(run_dir, data.spec)
         load_weights(learner.network, weights, run_dir)
         trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     (scores,) = trainer.test(learner, data, verbose=False)
@@ -39,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_parser("evaluate", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
     run_dir = parser.parse_args(arguments).run_dir
-    metrics = run_dir / METRICS
-    recorded = read_json(metrics) if metrics.is_file() else {}
+    recorded = read_scores(run_dir) if os.path.lexists(run_dir / METRICS) else {}
     scores = evaluate(run_dir)
     for name, value in scores.items():
         note = "not recorded by the run"

@@ -1,15 +1,17 @@
 """Export a trained run: `python -m context_agg.export DIR OUT`.
 
 Writes the weights of the best checkpoint as safetensors, the configuration, the description of the
-data and the scores to the new directory OUT, which `evaluate` and `predict` accept as a run.
+data and the scores to the new directory OUT, which `evaluate` and `predict` accept as a run. OUT
+must not exist. It is there when all of it is written, or not at all.
 """
 
-import shutil
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.parser import command_parser
+from context_agg.runs import atomic
 from context_agg.runs.directory import DATA_SPEC, METRICS, SETTINGS, WEIGHTS
 
 
@@ -19,22 +21,28 @@ def export(run_dir: Path, out: Path) -> None:
     Raises:
         FileNotFoundError: if the run has not finished.
         FileExistsError: if `out` exists.
-        ValueError: as in `read_settings` and `read_weights`.
+        OSError, ValueError: if a file of the run is damaged, or they do not fit together; if `out`
+            cannot be written. There is no `out` then.
     """
-    from safetensors.torch import save_file  # torch
+    from safetensors.torch import save  # torch
 
-    from context_agg.runs.load import read_settings, read_weights
+    from context_agg.runs.load import load_network
+    from context_agg.runs.records import read_scores
+    from context_agg.runs.settings import read_settings
 
-    if out.exists():
+    if os.path.lexists(out):
         raise FileExistsError(f"{out} already exists; delete it or name another directory")
     read_settings(run_dir)
-    if not (run_dir / METRICS).is_file():
-        raise FileNotFoundError(f"the run in {run_dir} has not finished: it has no {METRICS}")
-    weights = read_weights(run_dir)
-    (out / SETTINGS).parent.mkdir(parents=True)
-    for name in (SETTINGS, DATA_SPEC, METRICS):
-        shutil.copyfile(run_dir / name, out / name)
-    save_file(weights, out / WEIGHTS)
+    read_scores(run_dir)
+    network, _ = load_network(run_dir)
+    try:
+        with atomic.new_folder(out) as folder:
+            (folder / SETTINGS).parent.mkdir()
+            for name in (SETTINGS, DATA_SPEC, METRICS):
+                atomic.write(folder / name, (run_dir / name).read_bytes())
+            atomic.write(folder / WEIGHTS, save(dict(network.state_dict())))
+    except OSError as error:
+        raise OSError(f"cannot write {out}: {error.strerror}; name another directory") from error
 
 
 @exit_on_mistake()

@@ -3,6 +3,8 @@
 Writes report.md, report.csv (mean and spread over seeds of every variant), runs.csv (a row per
 run), curves.csv (a row per run and epoch) and report.png (held-out cost and accuracy by epoch) to
 DIR, and prints the table.
+
+A run that cannot be read is named and left out; the exit code is then 1.
 """
 
 from collections.abc import Sequence
@@ -20,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = parser.parse_args(arguments).folder
     from context_agg.runs.table import FILES, write_report  # matplotlib, not needed for --help
 
-    print(write_report(folder), end="")
-    print(f"written to {folder}: {', '.join(FILES)}")
+    report = write_report(folder)
+    if report.table:
+        print(f"{report.table}written to {folder}: {', '.join(FILES)}")
+    if report.left_out:
+        raise ValueError("\n".join(report.left_out))
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ def train(
         Stopped: if a signal ends the run; it is kept up to the last step.
     """
     # imported here, so that a mistake on the command line is reported before Lightning loads
-    from context_agg.runs import directory
     from context_agg.runs.claim import claim
+    from context_agg.runs.finished import finished_scores
 
     with ExitStack() as stack:
         with one_message():
-            if scores := directory.finished_scores(output_dir, cfg, grow=grow):
+            if scores := finished_scores(output_dir, cfg, grow=grow):
                 print(f"finished before: {output_dir}")
                 return scores
             stack.enter_context(claim(output_dir))
@@ -87,7 +87,9 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         scores = summary.fit_scores(trainer, last.scalars, last.seconds)
         signals.at_once(lambda: summary.kept(output_dir, last.step))
         trainer.logger = build.build_logger(output_dir, purge_step=last.logged)
-        learner.network.load_state_dict(load.read_weights(output_dir))  # the best
+        with one_message():
+            best = load.read_weights(output_dir)
+            load.load_weights(learner.network, best, output_dir)
         (tests,) = trainer.test(learner, data, verbose=False)
         scores |= tests
         curves.save_curves(output_dir, data.held_out_name)

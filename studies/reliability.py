@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from context_agg.cli.compose import compose_config
-from context_agg.runs.checkpoints import SafeCheckpointIO
+from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.directory import LAST
 from context_agg.train import train
 from studies.kills import KILLED, Moment, outcome, random_moments, train_in_process

@@ -17,7 +17,9 @@ from context_agg.cli.compose import CONF, compose_config
 from context_agg.cli.sweeps import alternatives
 from context_agg.export import export
 from context_agg.runs.curves import read_curves
-from context_agg.runs.directory import METRICS, finished_scores, read_json
+from context_agg.runs.directory import METRICS
+from context_agg.runs.finished import finished_scores
+from context_agg.runs.reading import read_json
 from context_agg.runs.sweep import run_name
 from context_agg.runs.table import Row, epoch_rows
 from studies.results import FIGURES, ROOT, Measure, add_rows, measure, read

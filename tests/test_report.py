@@ -41,7 +41,7 @@ def test_runs_are_grouped_by_what_varies_without_the_seed(tmp_path: Path) -> Non
 
 def test_mean_and_spread_are_those_of_numpy(tmp_path: Path) -> None:
     write_runs(tmp_path)
-    table = write_report(tmp_path)
+    table = write_report(tmp_path).table
     with (tmp_path / "report.csv").open() as file:
         auto, broken = csv.DictReader(file)
     values = ACCURACY["auto"]

@@ -29,7 +29,7 @@ def one_message() -> Iterator[None]:
         *_, part = str(error).splitlines()  # "full_key: model"
         raise UserError(f"{part.removeprefix('full_key: ')}: {error.__cause__}") from error
     except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+        raise UserError(sentence(error)) from error
 
 
 @contextmanager
@@ -63,7 +63,15 @@ def exit_on_mistake() -> Iterator[None]:
         except BrokenPipeError:  # an OSError, but no mistake
             raise
         except (UserError, ValueError, OSError) as error:
-            sys.exit(str(error))
+            sys.exit(sentence(error))
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, without the number that the system gives to its own."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}"
+    return str(error)
 
 
 def _flush() -> OSError | None:

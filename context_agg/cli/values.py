@@ -94,7 +94,21 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Checks the values that are present against `CHECKS`.
+    """Checks the values of a run that is to be computed on this machine.
+
+    Raises:
+        ValueError: as `check_settings`; for CUDA where there is none.
+    """
+    check_settings(cfg)
+    if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "trainer.accelerator=cuda: there is no CUDA device here (or this torch is built "
+            "without CUDA); use trainer.accelerator=cpu, or auto for CUDA if it is available"
+        )
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Checks the values that are present against `CHECKS`, wherever the run was computed.
 
     Raises:
         ValueError: for the first wrong value, naming the key, the value and what it must be.
@@ -110,11 +124,6 @@ def check_values(cfg: DictConfig) -> None:
         raise ValueError("front_end: this model has no front end; leave it out, or use model=basic")
     if cfg.get("fresh") and cfg.get("start_from") is None:
         raise ValueError(f"fresh={cfg.fresh} has no effect without start_from=DIR")
-    if cfg.trainer.accelerator == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "trainer.accelerator=cuda: there is no CUDA device here (or this torch is built "
-            "without CUDA); use trainer.accelerator=cpu, or auto for CUDA if it is available"
-        )
 
 
 def check_device(cfg: DictConfig) -> None:

@@ -1,6 +1,9 @@
-"""Writes files that are either complete under their name or not there."""
+"""Writes files and folders that are either complete under their name or not there."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UNFINISHED = ".part"  # ends the name of a file that is being written
@@ -32,6 +35,34 @@ def stage(file: Path, content: bytes | memoryview) -> Path:
         part.unlink(missing_ok=True)
         raise
     return part
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Gives a folder to fill, which takes its name at the end; after an error nothing is left.
+
+    Missing parents are made at the end too.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parents = folder.absolute().parents
+    existing = next(parent for parent in parents if parent.exists())
+    part = existing / f".{folder.name}-{os.getpid()}{UNFINISHED}"
+    part.mkdir()
+    made: list[Path] = []
+    try:
+        yield part
+        for parent in reversed(parents[: parents.index(existing)]):
+            parent.mkdir()
+            made.append(parent)
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part)
+        for parent in reversed(made):
+            parent.rmdir()
+        raise
+    sync(folder.parent)
 
 
 def sync(folder: Path) -> None:

@@ -19,7 +19,7 @@ from context_agg.callbacks.progress import RunProgress
 from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
-from context_agg.runs.checkpoints import SafeCheckpointIO
+from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import check_memory, size_keys
 from context_agg.runs.parts import make
 from context_agg.training.learner import Learner

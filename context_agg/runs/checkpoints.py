@@ -1,81 +1,43 @@
-"""Reads and writes checkpoints so that no kill, full disk or flipped bit costs a good one."""
+"""Reads checkpoints. They can be damaged, and can come from anybody."""
 
 import hashlib
 import io
-import os
 import warnings
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from context_agg.runs.atomic import stage, sync
 from context_agg.runs.directory import LAST, PREVIOUS
+from context_agg.runs.memory import available
+from context_agg.runs.reading import read_bytes
 
 SUM = ".sha256"  # ends the name of the file beside a checkpoint that holds its checksum
 
 
-class SafeCheckpointIO(CheckpointIO):
-    """Lets a checkpoint take its name when it is complete on the disk, with a checksum beside it.
-
-    A new last.ckpt keeps the one before it as previous.ckpt.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        new_sum = stage(_sum(file), _digest(content.getbuffer()))
-        try:
-            new = stage(file, content.getbuffer())
-        except OSError:
-            new_sum.unlink()
-            raise
-        if file.name == Path(LAST).name and file.is_file():
-            # After a kill between two of these renames, a file lies beside the checksum of
-            # another; `read` accepts every checksum in the folder.
-            previous = file.with_name(Path(PREVIOUS).name)
-            if _sum(file).is_file():
-                os.replace(_sum(file), _sum(previous))
-            os.replace(file, previous)
-        os.replace(new_sum, _sum(file))
-        os.replace(new, file)
-        sync(file.parent)
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return read(Path(path))
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        raise NotImplementedError("a run replaces its checkpoints and removes none")
-
-
-def read(file: Path) -> dict[str, Any]:
+def read(file: Path, *, unsigned: bool = True) -> dict[str, Any]:
     """Reads a checkpoint that is as it was written; its tensors are on the CPU.
+
+    Args:
+        file: the checkpoint. If there are checksums in its folder, one must be its own.
+        unsigned: whether it is read if there are none, as in a copy of this one file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it or its checksum is damaged, or if it is not a checkpoint.
+        OSError, ValueError: if it or its checksum is damaged, or if it is not a checkpoint.
     """
-    content = file.read_bytes()
-    sums = [path.read_bytes() for path in file.parent.glob(f"*{SUM}")]
-    if _digest(content) not in sums:
-        raise ValueError(f"{file} is damaged: it does not have the checksum in {_sum(file).name}")
-    try:
-        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except UnpicklingError:  # whose text advises to load it all the same
-        raise ValueError(
-            f"{file} is not loaded: it holds more than tensors and plain values, which could run "
-            "any code"
-        ) from None
-    except Exception as error:  # whatever a file can contain
-        raise ValueError(f"{file} is not a checkpoint: {str(error).splitlines()[0]}") from error
+    content = read_bytes(file, most_bytes())
+    if not content:
+        raise ValueError(f"{file} is damaged: it is empty")
+    sums = [_first_bytes(path) for path in file.parent.glob(f"*{SUM}*") if path.is_file()]
+    if digest(content) not in sums and (sums or not unsigned):
+        name = checksum(file).name
+        problem = f"it does not have the checksum in {name}" if sums else f"there is no {name}"
+        raise ValueError(f"{file} is damaged: {problem}")
+    checkpoint = _load(file, content)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise ValueError(f"{file} is not a checkpoint: it has no state_dict")
     return checkpoint
@@ -92,7 +54,7 @@ def newest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     problems = []
     for file in (run_dir / LAST, run_dir / PREVIOUS):
         try:
-            checkpoint = read(file)
+            checkpoint = read(file, unsigned=False)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -108,9 +70,46 @@ def newest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def _digest(content: bytes | memoryview) -> bytes:
+def most_bytes() -> int:
+    """How large a file of weights may be: they are in memory twice while they are read."""
+    return available(torch.device("cpu")) // 2
+
+
+def digest(content: bytes | memoryview) -> bytes:
+    """The checksum of a checkpoint."""
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def _sum(file: Path) -> Path:
+def checksum(file: Path) -> Path:
+    """Where the checksum of a checkpoint lies."""
     return file.with_name(file.name + SUM)
+
+
+def _first_bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(100)
+    except OSError:  # then it is nobody's checksum
+        return b""
+
+
+def _load(file: Path, content: bytes) -> Any:
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError(f"{file} is not a checkpoint: it is not an archive as PyTorch writes them")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except UnpicklingError:  # whose text advises to load it all the same
+        raise ValueError(f"{file} is not loaded: {_unsafe(content)}") from None
+    except Exception as error:  # whatever a file can contain
+        raise ValueError(
+            f"{file} is not a checkpoint: {str(error).partition(chr(10))[0]}"
+        ) from None
+
+
+def _unsafe(content: bytes) -> str:
+    try:
+        names = ", ".join(get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
+    except Exception:  # whatever a file can contain
+        names = ""
+    named = f" ({names})" if names else ""
+    return f"it holds more than tensors and plain values{named}, which could run any code"

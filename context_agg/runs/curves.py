@@ -18,16 +18,24 @@ def read_curves(run_dir: Path) -> dict[str, list[float]]:
 
     Raises:
         FileNotFoundError: if the directory does not have these scalars.
+        ValueError: if its event files cannot be read, or lack some of the values.
     """
     quiet_tensorboard()
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
-    events.Reload()
+    try:
+        events.Reload()
+    except Exception as error:  # whatever a file can contain
+        raise ValueError(f"cannot read the event files of {run_dir}: {error}") from error
     tags = events.Tags()["scalars"]
     missing = set(SCALARS) - set(tags)
     if missing:
         raise FileNotFoundError(f"no {', '.join(sorted(missing))} in the event files of {run_dir}")
     names = (*SCALARS, IOU) if IOU in tags else SCALARS
-    return {name: [event.value for event in events.Scalars(name)] for name in names}
+    curves = {name: [event.value for event in events.Scalars(name)] for name in names}
+    if len({len(values) for values in curves.values()}) > 1:
+        counts = ", ".join(f"{len(values)} of {name}" for name, values in curves.items())
+        raise ValueError(f"the event files of {run_dir} lack some of the values: {counts}")
+    return curves
 
 
 def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:

@@ -1,54 +1,22 @@
-"""Reads a trained run: its network, its configuration, its description of the data."""
+"""Loads what a run has trained: its weights, and its network with them."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import yaml
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
-from context_agg.cli.compose import CONF
 from context_agg.data.spec import DataSpec
-from context_agg.runs.directory import BEST, SETTINGS, WEIGHTS, check_format, read_spec
+from context_agg.runs import checkpoints
+from context_agg.runs.directory import BEST, SETTINGS, WEIGHTS
+from context_agg.runs.reading import read_bytes
+from context_agg.runs.records import read_spec
+from context_agg.runs.settings import built_from, read_settings
 
-
-def read_settings(run_dir: Path) -> DictConfig:
-    """Reads the configuration of a run.
-
-    Raises:
-        FileNotFoundError: if this is not the directory of a run.
-        ValueError: if it has another format, cannot be read, or names a `_target_` that is not in
-            conf/, because instantiating a target runs code.
-    """
-    if not run_dir.is_dir():
-        raise FileNotFoundError(f"there is no folder {run_dir}")
-    if not (run_dir / SETTINGS).is_file():
-        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
-    check_format(run_dir)
-    try:  # resolved here, because an interpolation can produce a `_target_`
-        settings = OmegaConf.to_container(OmegaConf.load(run_dir / SETTINGS), resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {run_dir / SETTINGS}: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{run_dir / SETTINGS} is not a configuration")
-    ours = {
-        target
-        for file in CONF.rglob("*.yaml")
-        for target in _targets(yaml.safe_load(file.read_text()))
-    }
-    if unknown := set(_targets(settings)) - ours:
-        raise ValueError(
-            f"{run_dir / SETTINGS} names {', '.join(sorted(unknown))}, which no file of conf/ "
-            "names; it could run any code"
-        )
-    return OmegaConf.create(settings)
+PREFIX = "network."  # of the names that a checkpoint gives to the network's weights
 
 
 def read_weights(run_dir: Path) -> dict[str, Tensor]:
@@ -56,19 +24,68 @@ def read_weights(run_dir: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if there is neither.
-        ValueError: if the file is damaged.
+        OSError, ValueError: if the file is damaged, or the weights are not finite.
     """
-    file = next((run_dir / n for n in (WEIGHTS, BEST) if (run_dir / n).is_file()), None)
+    file = next((run_dir / n for n in (WEIGHTS, BEST) if os.path.lexists(run_dir / n)), None)
     if file is None:
         raise FileNotFoundError(f"{run_dir} holds neither {BEST} nor {WEIGHTS}: no trained weights")
-    try:
-        if file.name == WEIGHTS:
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, SafetensorError, UnpicklingError, KeyError, EOFError) as error:
-        raise ValueError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
-    prefix = "network."
-    return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    state: dict[Any, Any]
+    if file.name == WEIGHTS:
+        content = read_bytes(file, checkpoints.most_bytes())
+        try:
+            state = load(content)
+        except Exception as error:  # whatever a file can contain
+            raise ValueError(f"{file} is damaged: {error}") from error
+    else:
+        state = {
+            key.removeprefix(PREFIX): value
+            for key, value in checkpoints.read(file)["state_dict"].items()
+            if str(key).startswith(PREFIX)
+        }
+    for name, value in state.items():
+        if problem := _problem(value, file.stat().st_size):
+            raise ValueError(f"{file}: {name} {problem}; name another run, or train it again")
+    if not state:
+        raise ValueError(f"{file} holds no weights of a network")
+    return state
+
+
+def _problem(value: Any, most: int) -> str | None:
+    """What is wrong with something that should be weights; `most` is the size of its file."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return f"is not a plain tensor ({type(value).__name__})"
+    if value.nbytes > most:
+        return f"has {value.numel():,} elements, more than its file holds"
+    if value.dtype not in (torch.float32, torch.float64):
+        return f"is of type {value.dtype}, not float32 or float64"
+    if not value.isfinite().all():
+        return "is not finite (NaN or infinite)"
+    return None
+
+
+def check_fit(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
+    """Rejects weights that are not those of a network with these settings.
+
+    Args:
+        network: the network, whose parameters can be on the meta device.
+        weights: as `read_weights` gives them.
+        run_dir: the run that both are from.
+
+    Raises:
+        ValueError: naming the first difference.
+    """
+    needed = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in (*needed, *given):
+        if needed.get(name) != given.get(name):
+            theirs, ours = (
+                f"of shape {shapes[name]}" if name in shapes else "absent"
+                for shapes in (given, needed)
+            )
+            raise ValueError(
+                f"{run_dir}: the weights do not fit {SETTINGS}: {name} is {theirs}, but in a "
+                f"network with these settings {ours}"
+            )
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
@@ -77,30 +94,22 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) 
     Raises:
         ValueError: if they do not fit.
     """
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip()
-        raise ValueError(f"{run_dir}: the weights do not fit {SETTINGS}: {detail}") from error
+    check_fit(network, weights, run_dir)
+    network.load_state_dict(weights)
 
 
 def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
     """Loads a run's trained network on the CPU, in evaluation mode, without reading any data set.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_settings` and `read_weights`.
+        OSError, ValueError: as `read_settings`, `read_spec` and `read_weights`; if they do not fit
+            together.
     """
     cfg, spec, weights = read_settings(run_dir), read_spec(run_dir), read_weights(run_dir)
-    network: nn.Module = instantiate(cfg.model, **spec.shapes)
+    with built_from(run_dir):
+        with torch.device("meta"):  # takes no memory, whatever the settings ask for
+            sizes_only: nn.Module = instantiate(cfg.model, **spec.shapes)
+        check_fit(sizes_only, weights, run_dir)
+        network: nn.Module = instantiate(cfg.model, **spec.shapes)
     load_weights(network, weights, run_dir)
     return network.to(next(iter(weights.values())).dtype).eval(), spec
-
-
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from _targets(child)

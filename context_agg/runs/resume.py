@@ -1,6 +1,7 @@
 """A run that was cut off goes on: which run, with which settings, from which checkpoint."""
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,37 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
-from context_agg.runs.directory import SETTINGS, changed_settings
-from context_agg.runs.load import read_settings
+from context_agg.runs.directory import BEST, LAST, PREVIOUS, SETTINGS
+from context_agg.runs.finished import changed_settings
+from context_agg.runs.load import read_weights
+from context_agg.runs.records import check_spec
+from context_agg.runs.settings import read_settings, read_unresolved
 from context_agg.training.arithmetic import arithmetic
 from context_agg.training.learner import Learner
 
 CHANGEABLE = ("data.root", "checkpoint.every_minutes", "checkpoint.every_steps")
 GROWS = "trainer.max_epochs"
 STATE = "LastCheckpoint"  # the callback whose state says where a run is
+CHECKPOINT = {
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""What a checkpoint must hold, beside the weights, for a run to go on."""
+
+KEPT = {
+    "step": int,
+    "logged": int,
+    "seconds": float,
+    "scalars": dict,
+    "random": dict,
+    "position": dict,
+    "arithmetic": dict,
+}
+"""What the state of `LastCheckpoint` holds."""
 
 
 def settings(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
@@ -30,8 +54,7 @@ def settings(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
         ValueError, FileNotFoundError: if the run cannot be read, or for another change, naming it.
     """
     read_settings(run_dir)  # checks them; what follows keeps their interpolations
-    cfg = OmegaConf.load(run_dir / SETTINGS)
-    assert isinstance(cfg, DictConfig)
+    cfg = read_unresolved(run_dir)
     try:
         changes = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
@@ -88,10 +111,15 @@ def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | N
     Sets the number of threads that the run has had, as its last bits depend on it.
 
     Raises:
-        FileExistsError: if that run had other settings.
-        ValueError: if its checkpoints are damaged.
+        FileExistsError: if that run had other settings, or none that can be found.
+        OSError, ValueError: if its settings or checkpoints are damaged.
     """
-    if not (run_dir / SETTINGS).is_file():
+    if not os.path.lexists(run_dir / SETTINGS):
+        if any(os.path.lexists(run_dir / name) for name in (BEST, LAST, PREVIOUS)):
+            raise FileExistsError(
+                f"{run_dir} holds checkpoints, but no {SETTINGS} that says of what; put it back, "
+                "or use another directory"
+            )
         return None
     if changed := changed_settings(run_dir, cfg, grow=grow):
         raise FileExistsError(
@@ -101,30 +129,60 @@ def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | N
     if (found := checkpoints.newest(run_dir)) is None:
         return None
     file, checkpoint = found
-    state = checkpoint.get("callbacks", {}).get(STATE)
-    if not isinstance(state, dict):
-        raise ValueError(f"{file} has no state to go on from; delete {run_dir} to train it again")
+    try:
+        state = _state(checkpoint)
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is not a checkpoint to go on from: {error}; delete {run_dir} to train it again"
+        ) from error
+    if os.path.lexists(run_dir / BEST):  # tested at the end, which may be in hours
+        read_weights(run_dir)
     torch.set_num_threads(state["arithmetic"]["threads"])
     return CutOff(file, checkpoint, state)
+
+
+def _state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The state that `LastCheckpoint` has kept in a checkpoint, with all that a run goes on with.
+
+    Raises:
+        ValueError: if the checkpoint is not one of its own, or lacks something.
+    """
+    callbacks = checkpoint.get("callbacks")
+    state = callbacks.get(STATE) if isinstance(callbacks, dict) else None
+    for where, kinds in ((checkpoint, CHECKPOINT), (state, KEPT)):
+        for key, kind in kinds.items():
+            if not isinstance(where, dict) or type(where.get(key)) is not kind:
+                raise ValueError(f"it has no {key}")
+    assert isinstance(state, dict)
+    for group, keys in (("position", ("epoch", "batches")), ("arithmetic", ("threads",))):
+        for key in keys:
+            if type(state[group].get(key)) is not int or state[group][key] < (key == "threads"):
+                raise ValueError(f"it has no {group}.{key}")
+    if state["step"] != checkpoint["global_step"]:  # best.ckpt, for instance
+        raise ValueError("it was written for another purpose")
+    return state
 
 
 def check_same(at: CutOff, learner: Learner, device: torch.device, *, strict: bool) -> str:
     """Compares a run so far with what it would go on with; says how it goes on.
 
     Raises:
-        ValueError: if the weights do not fit the network, or if the run used rules or a kind of
-            device that are not to be had here; with `strict`, for any other arithmetic.
+        ValueError: if the weights do not fit the network, if the run was trained on other data, or
+            if it used rules or a kind of device that are not to be had here; with `strict`, for
+            any other arithmetic.
     """
+    check_spec(at.file.parents[1], learner.spec)
     try:
         copy.deepcopy(learner).load_state_dict(at.checkpoint["state_dict"])
     except RuntimeError as error:
         raise ValueError(f"{at.file} does not fit {SETTINGS}: {error}".splitlines()[0]) from None
     was, now = at.state["arithmetic"], arithmetic(learner, device)
-    differences = [f"{name} {now[name]}, not {was[name]}" for name in now if now[name] != was[name]]
+    changed = [name for name in now if now[name] != was.get(name)]
+    differences = [f"{name} {now[name]}, not {was.get(name)}" for name in changed]
     if not differences:
         return str(at)
     text = "; ".join(differences)
-    if strict or was["rules"] != now["rules"] or was["device"] != now["device"]:
+    if strict or {"rules", "device"} & set(changed):
         raise ValueError(
             f"the run cannot go on as it began: {text}; go on where it began, or train it again"
         )

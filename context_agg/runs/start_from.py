@@ -8,8 +8,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.spec import DataSpec
-from context_agg.runs.directory import read_spec
-from context_agg.runs.load import read_settings, read_weights
+from context_agg.runs.load import read_weights
+from context_agg.runs.records import read_spec
+from context_agg.runs.settings import read_settings
 
 ONLY_AT_THE_START = {"init", "init_std", "backprop"}  # settings that weights do not depend on
 

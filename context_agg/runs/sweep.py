@@ -201,7 +201,10 @@ class Sweep(Callback):
         with exit_on_mistake(), self._claim:
             self._stop_if_asked()
             if any(sweep_dir.rglob(METRICS)):
-                print(f"\n{write_report(sweep_dir)}written to {sweep_dir}: {', '.join(FILES)}")
+                report = write_report(sweep_dir)
+                print(*report.left_out, sep="\n")
+                if report.table:
+                    print(f"{report.table}written to {sweep_dir}: {', '.join(FILES)}")
             failures = []
             if (sweep_dir / FAILURES).is_file():
                 failures = sorted((sweep_dir / FAILURES).read_text().splitlines())

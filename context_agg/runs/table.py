@@ -3,11 +3,15 @@
 import csv
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
+from context_agg.runs import atomic
 from context_agg.runs.curves import plot_bands, read_curves
-from context_agg.runs.directory import METRICS, read_json
+from context_agg.runs.directory import METRICS
+from context_agg.runs.records import check_format, read_scores
 
 FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png")
 Scores = Mapping[str, float]
@@ -15,6 +19,19 @@ Scores = Mapping[str, float]
 
 Row = dict[str, str | float]
 """A row of a table: its values by the names of the columns."""
+
+
+class Report(NamedTuple):
+    """The comparison of the runs below a folder.
+
+    Attributes:
+        table: in Markdown; empty if no run can be reported.
+        left_out: a line for every run that cannot be reported: which, and why.
+    """
+
+    table: str
+    left_out: list[str]
+
 
 COLUMNS = ("test/iou", "test/loss", "test/accuracy", "final/accuracy", "seconds")
 
@@ -81,10 +98,11 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
 def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes rows under the names of all their columns; leaves missing values empty."""
     names = dict.fromkeys(name for row in rows for name in row)
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(names), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    stream = StringIO(newline="")
+    writer = csv.DictWriter(stream, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic.write(file, stream.getvalue().encode())
 
 
 def epoch_rows(run: str, curves: Mapping[str, Sequence[float]]) -> Iterator[Row]:
@@ -94,31 +112,54 @@ def epoch_rows(run: str, curves: Mapping[str, Sequence[float]]) -> Iterator[Row]
         yield {"run": run, "epoch": epoch, **dict(zip(curves, digits, strict=True))}
 
 
-def write_report(folder: Path) -> str:
-    """Writes `FILES` into the folder; returns the table."""
-    variants = find_runs(folder)
-    scores: dict[str, list[Scores]] = {
-        variant: [read_json(run_dir / METRICS) for run_dir in run_dirs]
-        for variant, run_dirs in variants.items()
-    }
-    curves = {
-        variant: {str(run_dir.relative_to(folder)): read_curves(run_dir) for run_dir in run_dirs}
-        for variant, run_dirs in variants.items()
-    }
-    rows = summarise(scores)
+def read_run(run_dir: Path) -> tuple[Scores, dict[str, list[float]]]:
+    """The scores and the curves of a finished run.
+
+    Raises:
+        OSError, ValueError: if it has another format, a file is damaged, or they do not fit
+            together.
+    """
+    check_format(run_dir)
+    scores, curves = read_scores(run_dir), read_curves(run_dir)
+    epochs = {len(values) for values in curves.values()}
+    if epochs != {scores["epochs"]}:
+        raise ValueError(
+            f"the event files of {run_dir} hold {', '.join(map(str, sorted(epochs)))} epochs, but "
+            f"its {METRICS} says {scores['epochs']}"
+        )
+    return scores, curves
+
+
+def write_report(folder: Path) -> Report:
+    """Writes `FILES` into the folder; nothing if no run can be reported.
+
+    Raises:
+        FileNotFoundError: if there is no finished run, or no such folder.
+    """
+    scores: dict[str, dict[str, Scores]] = {}
+    curves: dict[str, dict[str, dict[str, list[float]]]] = {}
+    left_out = []
+    for variant, run_dirs in find_runs(folder).items():
+        for run_dir in run_dirs:
+            try:
+                read = read_run(run_dir)
+            except (OSError, ValueError) as error:
+                left_out.append(f"left out: {error}")
+                continue
+            name = str(run_dir.relative_to(folder))
+            scores.setdefault(variant, {})[name], curves.setdefault(variant, {})[name] = read
+    if not scores:
+        return Report("", left_out)
+    rows = summarise({variant: list(runs.values()) for variant, runs in scores.items()})
     table = as_markdown(rows)
-    (folder / "report.md").write_text(table)
+    runs = [{"run": name, **run} for group in scores.values() for name, run in group.items()]
+    epochs = (epoch_rows(name, run) for group in curves.values() for name, run in group.items())
+    picture = BytesIO()
+    plots = {variant: list(group.values()) for variant, group in curves.items()}
+    plot_bands(plots).savefig(picture, dpi=100)
+    atomic.write(folder / "report.md", table.encode())
     write_csv(folder / "report.csv", rows)
-    write_csv(
-        folder / "runs.csv",
-        [
-            {"run": str(run_dir.relative_to(folder)), **run}
-            for variant in variants
-            for run_dir, run in zip(variants[variant], scores[variant], strict=True)
-        ],
-    )
-    epochs = (epoch_rows(run, scalars) for runs in curves.values() for run, scalars in runs.items())
+    write_csv(folder / "runs.csv", runs)
     write_csv(folder / "curves.csv", list(chain.from_iterable(epochs)))
-    plots = {variant: list(runs.values()) for variant, runs in curves.items()}
-    plot_bands(plots).savefig(folder / "report.png", dpi=100)
-    return table
+    atomic.write(folder / "report.png", picture.getvalue())
+    return Report(table, left_out)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from context_agg.runs import atomic, checkpoints
-from context_agg.runs.checkpoints import SafeCheckpointIO, newest, read
+from context_agg.runs.checkpoint_io import SafeCheckpointIO
+from context_agg.runs.checkpoints import newest, read
 
 
 def content(number: int) -> dict[str, object]:
@@ -159,7 +160,7 @@ def test_what_is_not_a_checkpoint(
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "last.ckpt"
     torch.save(saved, file)
-    checkpoints._sum(file).write_bytes(checkpoints._digest(file.read_bytes()))
+    checkpoints.checksum(file).write_bytes(checkpoints.digest(file.read_bytes()))
     with pytest.raises(ValueError, match=message) as raised:
         read(file)
     assert "weights_only" not in str(raised.value)

@@ -80,7 +80,7 @@ def test_scores_and_curves_have_the_iou(stages: Path) -> None:
     each = [value for name, value in scores.items() if name.startswith("test/iou_")]
     assert scores["test/iou"] == pytest.approx(np.mean(each), rel=1e-6)
     assert "test/iou_background" in scores
-    report = write_report(stages)
+    report = write_report(stages).table
     assert report.startswith("| variant | runs | test/iou |")
 
 

@@ -6,21 +6,27 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli.compose import compose_config
 from context_agg.data.spec import DataSpec
-from context_agg.runs.directory import begin, finished_scores, forget, write_scores
-from context_agg.runs.load import read_settings
+from context_agg.runs.directory import begin, forget, write_scores
+from context_agg.runs.finished import finished_scores
+from context_agg.runs.settings import read_settings
 
-SETTINGS = {"seed": 0, "backprop": "manual", "trainer": {"max_epochs": 2}, "model": "${seed}"}
+SETTINGS = compose_config("trainer.max_epochs=2")
+SCORES = {"epochs": 2, "seconds": 1.5, "final/accuracy": 0.25}
+SCORES |= {"test/loss": 1.0, "test/accuracy": 0.5}
 SPEC = DataSpec("digits", 1, (28, 28), tuple("0123456789"))
 
 
 def settings(**changes: object) -> DictConfig:
-    return OmegaConf.create({**SETTINGS, **changes})
+    changed = OmegaConf.merge(SETTINGS, changes)
+    assert isinstance(changed, DictConfig)
+    return changed
 
 
 def finished_run(run_dir: Path) -> None:
     begin(run_dir, settings(), SPEC)
-    write_scores(run_dir, {"test/accuracy": 0.5})
+    write_scores(run_dir, SCORES)
 
 
 def names(folder: Path) -> set[str]:
@@ -30,7 +36,7 @@ def names(folder: Path) -> set[str]:
 def test_a_finished_run_gives_its_scores_back(tmp_path: Path) -> None:
     assert finished_scores(tmp_path, settings()) is None
     finished_run(tmp_path)
-    assert finished_scores(tmp_path, settings()) == {"test/accuracy": 0.5}
+    assert finished_scores(tmp_path, settings()) == SCORES
     assert names(tmp_path) == {".hydra/config.yaml", "data.json", "metrics.json"}
 
 
@@ -38,16 +44,21 @@ def test_a_finished_run_with_other_settings_is_neither_used_nor_overwritten(
     tmp_path: Path,
 ) -> None:
     finished_run(tmp_path)
-    with pytest.raises(FileExistsError, match=r"settings of model, seed, trainer.max_epochs; del"):
+    with pytest.raises(
+        FileExistsError, match=r"settings of data.seed, seed, trainer.max_epochs; del"
+    ):
         finished_scores(tmp_path, settings(seed=1, trainer={"max_epochs": 3}))
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {"test/accuracy": 0.5}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == SCORES
     assert finished_scores(tmp_path, settings()) is not None
 
 
 def test_a_key_that_one_of_them_lacks_counts_as_a_difference(tmp_path: Path) -> None:
     finished_run(tmp_path)
-    with pytest.raises(FileExistsError, match="settings of compile;"):
-        finished_scores(tmp_path, settings(compile=None))
+    fewer = settings()
+    OmegaConf.set_struct(fewer, False)
+    del fewer["fresh"]
+    with pytest.raises(FileExistsError, match="settings of fresh;"):
+        finished_scores(tmp_path, fewer)
 
 
 def test_begin_touches_no_file_but_those_it_writes(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from context_agg.data.digits import load_digits
 from context_agg.data.image_files import read_image
 from context_agg.data.spec import DataSpec
 from context_agg.runs.classify import classify
-from context_agg.runs.load import load_network, read_settings
+from context_agg.runs.load import load_network
+from context_agg.runs.settings import read_settings
 from context_agg.train import train
 from tests.tiny_run import run
 
