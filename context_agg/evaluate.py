@@ -22,18 +22,19 @@ def evaluate(run_dir: Path) -> dict[str, float]:
         UserError: if the directory holds no trained run, a file of it is damaged, or its data
             cannot be found.
     """
-    from context_agg.runs.load import load_weights, read_weights  # torch
+    from context_agg.runs.load import load_network  # torch
     from context_agg.runs.settings import built_from, read_settings
 
     with one_message():
-        cfg, weights = read_settings(run_dir), read_weights(run_dir)
+        cfg = read_settings(run_dir)
+        network, _ = load_network(run_dir)  # before data are read: its files fit together
         quiet()
         from context_agg.runs.build import build, build_trainer  # Lightning
 
         with built_from(run_dir):
             data, learner = build(cfg)
         check_spec(run_dir, data.spec)
-        load_weights(learner.network, weights, run_dir)
+        learner.network.load_state_dict(network.state_dict())
         trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     (scores,) = trainer.test(learner, data, verbose=False)
     return dict(scores)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.report import main
 from context_agg.runs.curves import plot_bands, plot_curves, read_curves
-from context_agg.runs.table import find_runs, write_report
+from context_agg.runs.table import FILES, find_runs, write_report
 
 ACCURACY = {"auto": [0.9, 0.95, 0.97], "broken": [0.5]}
 
@@ -103,3 +105,78 @@ def test_a_folder_without_runs_is_one_message(
     with pytest.raises(FileNotFoundError, match="no train/accuracy, train/loss"):
         read_curves(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def odd_run(folder: Path, kind: str) -> Path:
+    """A directory that looks like a run, in a folder of runs."""
+    run_dir = folder / "odd" / "seed-0"
+    if kind == "exported":
+        shutil.copytree(Path(__file__).parents[1] / "models" / "basic_mnist", run_dir)
+        return run_dir
+    shutil.copytree(folder / "backprop-auto" / "seed-0", run_dir)
+    metrics, (events,) = run_dir / "metrics.json", run_dir.glob("events*")
+    if kind == "damaged scores":
+        metrics.write_text("[1]")
+    elif kind == "scores that are a folder":
+        metrics.unlink()
+        metrics.mkdir()
+    elif kind == "another format":
+        (run_dir / "data.json").write_text('{"format": 1}')
+    elif kind == "half an event file":
+        os.truncate(events, events.stat().st_size // 2)
+    elif kind == "an empty event file":
+        os.truncate(events, 0)
+    elif kind == "fewer epochs":
+        metrics.write_text(metrics.read_text().replace('"epochs": 4', '"epochs": 5'))
+    else:
+        events.unlink()
+        events.symlink_to("nowhere")
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("exported", "no train/accuracy, train/loss"),
+        ("damaged scores", "must hold an object, not [1]"),
+        ("scores that are a folder", "is not a file"),
+        ("another format", "a run of format 1"),
+        ("half an event file", ""),
+        ("an empty event file", "in the event files of"),
+        ("fewer epochs", "hold 4 epochs, but its metrics.json says 5"),
+        ("a link to nowhere", ""),
+    ],
+)
+def test_an_odd_directory_is_named_and_costs_its_own_row_only(
+    kind: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_runs(tmp_path)
+    main([str(tmp_path)])
+    table = capsys.readouterr().out
+    files = {name: (tmp_path / name).read_bytes() for name in FILES if name != "report.png"}
+    odd = odd_run(tmp_path, kind)
+    with pytest.raises(SystemExit) as exit_:
+        main([str(tmp_path)])
+    line = str(exit_.value.code)
+    assert line.startswith("left out: ")
+    assert str(odd) in line
+    assert says in line
+    assert "\n" not in line
+    assert capsys.readouterr().out == table
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
+def test_nothing_is_written_if_no_run_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text("null")
+    with pytest.raises(SystemExit, match=r"left out: .*metrics.json must hold an object, not None"):
+        main([str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    (tmp_path / "runs.csv").mkdir()
+    with pytest.raises(SystemExit, match=r"runs.csv.*: Is a directory") as exit_:
+        main([str(tmp_path)])
+    assert "Errno" not in str(exit_.value.code)

@@ -34,7 +34,7 @@ class SafeCheckpointIO(CheckpointIO):
             new_sum.unlink()
             raise
         # After a kill between two of these renames, the checksum of a file has another name than
-        # its own; `read` accepts every checksum in the folder.
+        # its own; `read` knows both.
         if file.name == Path(LAST).name and file.is_file():
             previous = file.with_name(Path(PREVIOUS).name)
             if checksum(file).is_file():

@@ -4,6 +4,8 @@ import hashlib
 import io
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,8 +24,8 @@ def read(file: Path, *, unsigned: bool = True) -> dict[str, Any]:
     """Reads a checkpoint that is as it was written; its tensors are on the CPU.
 
     Args:
-        file: the checkpoint. If there are checksums in its folder, one must be its own.
-        unsigned: whether it is read if there are none, as in a copy of this one file.
+        file: the checkpoint.
+        unsigned: whether it is read if there is no checksum beside it, as for a copy of it alone.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -32,7 +34,7 @@ def read(file: Path, *, unsigned: bool = True) -> dict[str, Any]:
     content = read_bytes(file, most_bytes())
     if not content:
         raise ValueError(f"{file} is damaged: it is empty")
-    sums = [_first_bytes(path) for path in file.parent.glob(f"*{SUM}*") if path.is_file()]
+    sums = list(_sums(file))
     if digest(content) not in sums and (sums or not unsigned):
         name = checksum(file).name
         problem = f"it does not have the checksum in {name}" if sums else f"there is no {name}"
@@ -85,12 +87,13 @@ def checksum(file: Path) -> Path:
     return file.with_name(file.name + SUM)
 
 
-def _first_bytes(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(100)
-    except OSError:  # then it is nobody's checksum
-        return b""
+def _sums(file: Path) -> Iterator[bytes]:
+    """The checksums that a file may have: its own, and what a kill has left under another name."""
+    pair = [Path(LAST).name, Path(PREVIOUS).name]  # the one becomes the other
+    for name in pair if file.name in pair else [file.name]:
+        for path in file.parent.glob(f"{name}{SUM}*"):
+            with suppress(OSError, ValueError):  # then it is no checksum
+                yield read_bytes(path, 100)
 
 
 def _load(file: Path, content: bytes) -> Any:
@@ -101,9 +104,7 @@ def _load(file: Path, content: bytes) -> Any:
     except UnpicklingError:  # whose text advises to load it all the same
         raise ValueError(f"{file} is not loaded: {_unsafe(content)}") from None
     except Exception as error:  # whatever a file can contain
-        raise ValueError(
-            f"{file} is not a checkpoint: {str(error).partition(chr(10))[0]}"
-        ) from None
+        raise ValueError(f"{file} is not a checkpoint: PyTorch cannot read it") from error
 
 
 def _unsafe(content: bytes) -> str:

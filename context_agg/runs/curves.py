@@ -99,5 +99,13 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
 
 
 def save_curves(run_dir: Path, held_out: str) -> None:
-    """Draws a run's curves from its event files and saves them as curves.png beside them."""
-    plot_curves(read_curves(run_dir), held_out).savefig(run_dir / "curves.png", dpi=100)
+    """Draws a run's curves from its event files and saves them as curves.png beside them.
+
+    Event files that have been damaged or deleted cost the picture, not the run; a line says so.
+    """
+    try:
+        curves = read_curves(run_dir)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"no curves.png: {error}")
+        return
+    plot_curves(curves, held_out).savefig(run_dir / "curves.png", dpi=100)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.runs.directory import METRICS
 from context_agg.runs.records import read_scores
-from context_agg.runs.settings import read_settings
+from context_agg.runs.settings import read_resolved
 
 
 def finished_scores(
@@ -21,7 +21,8 @@ def finished_scores(
 
     Raises:
         FileExistsError: if that run had other settings.
-        OSError, ValueError: if its settings or scores are not what a run writes.
+        OSError, ValueError: if its settings cannot be read, or its scores are not what a run
+            writes.
     """
     if not os.path.lexists(run_dir / METRICS):
         return None
@@ -44,12 +45,10 @@ def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> l
     With `grow`, the number of epochs may differ too.
 
     Raises:
-        OSError, ValueError: if the run's settings are not what a run writes.
+        OSError, ValueError: if the run's settings cannot be read.
     """
-    ran, settings = (
-        dict(_leaves(OmegaConf.to_container(config, resolve=True)))
-        for config in (read_settings(run_dir), cfg)
-    )
+    ran = dict(_leaves(read_resolved(run_dir)))
+    settings = dict(_leaves(OmegaConf.to_container(cfg, resolve=True)))
     absent = object()
     return sorted(
         key

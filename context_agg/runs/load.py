@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from context_agg.data.spec import DataSpec
 from context_agg.runs import checkpoints
 from context_agg.runs.directory import BEST, SETTINGS, WEIGHTS
-from context_agg.runs.reading import read_bytes
+from context_agg.runs.reading import WAY_OUT, read_bytes, short
 from context_agg.runs.records import read_spec
 from context_agg.runs.settings import built_from, read_settings
 
@@ -30,24 +30,29 @@ def read_weights(run_dir: Path) -> dict[str, Tensor]:
     if file is None:
         raise FileNotFoundError(f"{run_dir} holds neither {BEST} nor {WEIGHTS}: no trained weights")
     state: dict[Any, Any]
-    if file.name == WEIGHTS:
-        content = read_bytes(file, checkpoints.most_bytes())
-        try:
-            state = load(content)
-        except Exception as error:  # whatever a file can contain
-            raise ValueError(f"{file} is damaged: {error}") from error
-    else:
-        state = {
-            key.removeprefix(PREFIX): value
-            for key, value in checkpoints.read(file)["state_dict"].items()
-            if str(key).startswith(PREFIX)
-        }
+    try:
+        if file.name == WEIGHTS:
+            state = _read_safetensors(file)
+        else:
+            state = checkpoints.read(file)["state_dict"]
+            ours = [name for name in state if str(name).startswith(PREFIX)]
+            state = {name.removeprefix(PREFIX): state[name] for name in ours}
+    except ValueError as error:
+        raise ValueError(f"{error}; {WAY_OUT}") from error
     for name, value in state.items():
         if problem := _problem(value, file.stat().st_size):
-            raise ValueError(f"{file}: {name} {problem}; name another run, or train it again")
+            raise ValueError(f"{file}: {name} {problem}; {WAY_OUT}")
     if not state:
-        raise ValueError(f"{file} holds no weights of a network")
+        raise ValueError(f"{file} holds no weights of a network; {WAY_OUT}")
     return state
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    content = read_bytes(file, checkpoints.most_bytes())
+    try:
+        return load(content)
+    except Exception as error:  # whatever a file can contain
+        raise ValueError(f"{file} is damaged: {short(error)}") from error
 
 
 def _problem(value: Any, most: int) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from context_agg.data.spec import VOID, DataSpec
 from context_agg.runs.directory import DATA_SPEC, FORMAT, METRICS
-from context_agg.runs.reading import read_json
+from context_agg.runs.reading import WAY_OUT, read_json
 
 Requirement = tuple[Callable[[Any], bool], str]
 """Whether a value is right, and what it must be, in words."""
@@ -97,14 +97,13 @@ def read_spec(run_dir: Path) -> DataSpec:
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {DATA_SPEC} in it")
     check_format(run_dir)
     spec = read_json(file)
-    way_out = "take it from a copy, or train the run again"
-    _check(file, spec, SPEC, None, way_out)
+    _check(file, spec, SPEC, None, WAY_OUT)
     del spec["format"]
     lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
     read = DataSpec(**spec | lists)
     if 2 * read.margin >= min(read.image_size):
         raise ValueError(
-            f"{file}: a margin of {read.margin} leaves nothing of the image; {way_out}"
+            f"{file}: a margin of {read.margin} leaves nothing of the image; {WAY_OUT}"
         )
     return read
 

@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
+from context_agg.runs.build import check_network
 from context_agg.runs.directory import BEST, LAST, PREVIOUS, SETTINGS
 from context_agg.runs.finished import changed_settings
-from context_agg.runs.load import read_weights
-from context_agg.runs.records import check_spec
-from context_agg.runs.settings import read_settings, read_unresolved
+from context_agg.runs.load import check_fit, read_weights
+from context_agg.runs.records import check_spec, read_spec
+from context_agg.runs.settings import built_from, read_settings, read_unresolved
 from context_agg.training.arithmetic import arithmetic
 from context_agg.training.learner import Learner
 
@@ -53,7 +54,10 @@ def settings(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     Raises:
         ValueError, FileNotFoundError: if the run cannot be read, or for another change, naming it.
     """
-    read_settings(run_dir)  # checks them; what follows keeps their interpolations
+    checked = read_settings(run_dir)
+    with built_from(run_dir):
+        check_network(checked, read_spec(run_dir))
+    # what follows keeps the interpolations
     cfg = read_unresolved(run_dir)
     try:
         changes = OverridesParser.create().parse_overrides(list(overrides))
@@ -135,17 +139,19 @@ def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | N
         raise ValueError(
             f"{file} is not a checkpoint to go on from: {error}; delete {run_dir} to train it again"
         ) from error
-    if os.path.lexists(run_dir / BEST):  # tested at the end, which may be in hours
-        read_weights(run_dir)
     torch.set_num_threads(state["arithmetic"]["threads"])
     return CutOff(file, checkpoint, state)
+
+
+def _has_best(callback_state: Any) -> bool:
+    return isinstance(callback_state, dict) and bool(callback_state.get("best_model_path"))
 
 
 def _state(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The state that `LastCheckpoint` has kept in a checkpoint, with all that a run goes on with.
 
     Raises:
-        ValueError: if the checkpoint is not one of its own, or lacks something.
+        ValueError: if something is missing.
     """
     callbacks = checkpoint.get("callbacks")
     state = callbacks.get(STATE) if isinstance(callbacks, dict) else None
@@ -158,8 +164,6 @@ def _state(checkpoint: dict[str, Any]) -> dict[str, Any]:
         for key in keys:
             if type(state[group].get(key)) is not int or state[group][key] < (key == "threads"):
                 raise ValueError(f"it has no {group}.{key}")
-    if state["step"] != checkpoint["global_step"]:  # best.ckpt, for instance
-        raise ValueError("it was written for another purpose")
     return state
 
 
@@ -171,11 +175,16 @@ def check_same(at: CutOff, learner: Learner, device: torch.device, *, strict: bo
             if it used rules or a kind of device that are not to be had here; with `strict`, for
             any other arithmetic.
     """
-    check_spec(at.file.parents[1], learner.spec)
+    run_dir = at.file.parents[1]
+    check_spec(run_dir, learner.spec)
+    if any(_has_best(state) for state in at.checkpoint["callbacks"].values()):
+        # now, and not only when they are tested, which may be in hours
+        check_fit(learner.network, read_weights(run_dir), run_dir)
     try:
         copy.deepcopy(learner).load_state_dict(at.checkpoint["state_dict"])
     except RuntimeError as error:
-        raise ValueError(f"{at.file} does not fit {SETTINGS}: {error}".splitlines()[0]) from None
+        _, detail, *_ = str(error).splitlines()
+        raise ValueError(f"{at.file} does not fit {SETTINGS}: {detail.strip()}") from None
     was, now = at.state["arithmetic"], arithmetic(learner, device)
     changed = [name for name in now if now[name] != was.get(name)]
     differences = [f"{name} {now[name]}, not {was.get(name)}" for name in changed]

@@ -17,12 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from context_agg.cli.compose import CONF
 from context_agg.cli.values import check_settings
 from context_agg.runs.directory import SETTINGS
-from context_agg.runs.reading import read_text
+from context_agg.runs.reading import WAY_OUT, read_text, short
 from context_agg.runs.records import check_format
 
 MOST_DEPTH = 20  # of lists and groups in each other
 MOST_INTERPOLATIONS = 20  # each can repeat what another has repeated
-WAY_OUT = "take it from a copy, or train the run again"
 
 NEEDED: Mapping[str, type] = {
     "seed": int,
@@ -45,27 +44,24 @@ NEEDED: Mapping[str, type] = {
 }
 """What every configuration has; a run of an earlier version may lack other keys."""
 
+KINDS = {
+    int: "a whole number",
+    bool: "true or false",
+    str: "a word",
+    list: "a list",
+    dict: "a group of settings",
+}
+
 
 def read_settings(run_dir: Path) -> DictConfig:
-    """Reads the configuration of a run, without interpolations.
+    """Reads the configuration of a run, to build from it; it holds no interpolations.
 
     Raises:
         FileNotFoundError: if this is not the directory of a run.
-        OSError, ValueError: if it has another format, or its configuration is not what `train`
-            writes: if it cannot be read, lacks a key, has a wrong value, or names a `_target_` that
-            no file of conf/ names for the same key.
+        OSError, ValueError: as `read_resolved`; if the configuration lacks a key, has a wrong
+            value, or names a `_target_` that no file of conf/ names for the same key.
     """
-    if not run_dir.is_dir():
-        raise FileNotFoundError(f"there is no folder {run_dir}")
-    if not os.path.lexists(run_dir / SETTINGS):
-        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
-    check_format(run_dir)
-    file, cfg = run_dir / SETTINGS, read_unresolved(run_dir)
-    try:  # resolved here, because an interpolation can produce a `_target_`
-        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except Exception as error:  # whatever a resolver raises
-        raise ValueError(f"cannot read {file}: {error}") from error
-    assert isinstance(settings, dict)
+    settings = read_resolved(run_dir)
     try:
         _check_keys(settings)
         for key, slot, node in _nodes(settings):
@@ -73,8 +69,29 @@ def read_settings(run_dir: Path) -> DictConfig:
         resolved = OmegaConf.create(settings)
         check_settings(resolved)
     except (ValueError, TypeError, OmegaConfBaseException) as error:
-        raise ValueError(f"{file}: {error}; {WAY_OUT}") from error
+        raise ValueError(f"{run_dir / SETTINGS}: {short(error)}; {WAY_OUT}") from error
     return resolved
+
+
+def read_resolved(run_dir: Path) -> dict[Any, Any]:
+    """Reads the configuration of a run, to compare it; nothing must be built from it.
+
+    Raises:
+        FileNotFoundError: if this is not the directory of a run.
+        OSError, ValueError: if it has another format, or its configuration cannot be read.
+    """
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"there is no folder {run_dir}")
+    if not os.path.lexists(run_dir / SETTINGS):
+        raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
+    check_format(run_dir)
+    cfg = read_unresolved(run_dir)
+    try:  # an interpolation can produce a `_target_`
+        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except Exception as error:  # whatever a resolver raises
+        raise ValueError(f"cannot read {run_dir / SETTINGS}: {short(error)}; {WAY_OUT}") from error
+    assert isinstance(settings, dict)
+    return settings
 
 
 def read_unresolved(run_dir: Path) -> DictConfig:
@@ -89,7 +106,7 @@ def read_unresolved(run_dir: Path) -> DictConfig:
         _check_yaml(text)
         cfg = OmegaConf.load(io.StringIO(text))
     except Exception as error:  # whatever a file can contain
-        raise ValueError(f"cannot read {file}: {error}; {WAY_OUT}") from error
+        raise ValueError(f"cannot read {file}: {short(error)}; {WAY_OUT}") from error
     if not isinstance(cfg, DictConfig):
         raise ValueError(f"{file} is not a configuration; {WAY_OUT}")
     return cfg
@@ -97,16 +114,18 @@ def read_unresolved(run_dir: Path) -> DictConfig:
 
 @contextmanager
 def built_from(run_dir: Path) -> Iterator[None]:
-    """Turns what fails within it, while something is built from a run's configuration, into a
-    ValueError that names the file.
-    """  # noqa: D205
+    """Turns an error of a constructor that a run's configuration names into one with its file.
+
+    Raises:
+        ValueError: in its place.
+    """
     try:
         yield
     except InstantiationException as error:
         cause = error.__cause__ or error
         *_, part = str(error).splitlines()  # "full_key: model"
         name = part.removeprefix("full_key: ")
-        raise ValueError(f"{run_dir / SETTINGS}: {name}: {cause}") from error
+        raise ValueError(f"{run_dir / SETTINGS}: {name}: {short(cause)}") from error
 
 
 def _check_yaml(text: str) -> None:
@@ -131,7 +150,7 @@ def _check_keys(settings: dict[Any, Any]) -> None:
                 raise ValueError(f"it has no {key}")
             node = node[name]
         if type(node) is not kind:
-            raise ValueError(f"{key}={brief(node)} is not a {kind.__name__}")
+            raise ValueError(f"{key}={brief(node)} must be {KINDS[kind]}")
 
 
 def _check_node(key: str, slot: str, node: Any) -> None:
@@ -139,7 +158,7 @@ def _check_node(key: str, slot: str, node: Any) -> None:
     allowed = _targets().get(slot, set())
     if not isinstance(node, dict):
         if slot in _targets() and node is not None:
-            raise ValueError(f"{key}={brief(node)} is not a group of settings")
+            raise ValueError(f"{key}={brief(node)} must be a group of settings")
         return
     if allowed and "_target_" not in node:
         raise ValueError(f"{key} has no _target_")

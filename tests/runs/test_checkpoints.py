@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,56 @@ def test_a_kill_at_any_step_of_a_write_leaves_a_good_one(
     save(tmp_path, 4)  # and the next write is as good as any
     assert number(tmp_path) == 4
     assert not [name for name in names(tmp_path) if name.endswith(".part")]
+
+
+@pytest.mark.parametrize("first", range(6))
+@pytest.mark.parametrize("second", range(6))
+def test_two_kills_in_writes_of_the_best_leave_a_good_one(
+    first: int, second: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    file = save(tmp_path, 1, "best")
+    save(tmp_path, 1)  # its checksum is not that of the best
+    for count, kill_at in ((2, first), (3, second)):
+        left = kill_at
+
+        def change(original: Callable[..., object], *operands: object) -> object:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            return original(*operands)
+
+        with monkeypatch.context() as patch:
+            for name in ("replace", "fsync"):
+                patch.setattr(os, name, partial(change, getattr(os, name)))
+            with suppress(Killed):
+                save(tmp_path, count, "best")
+        assert read(file)["number"] in (1, 2, 3)
+    save(tmp_path, 4, "best")
+    assert read(file)["number"] == 4
+
+
+def test_one_that_was_copied_without_its_checksum_is_read_but_not_gone_on_from(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, 1)
+    file = save(tmp_path, 1, "best")
+    for path in file.parent.glob("*.sha256"):
+        path.unlink()
+    assert read(file)["number"] == 1
+    with pytest.raises(ValueError, match=r"last.ckpt is damaged: there is no last.ckpt.sha256"):
+        newest(tmp_path)
+
+
+def test_the_checksum_of_another_file_is_not_that_of_the_best(tmp_path: Path) -> None:
+    last = save(tmp_path, 1)
+    best = save(tmp_path, 2, "best")
+    best.write_bytes(last.read_bytes())
+    with pytest.raises(ValueError, match=r"best.ckpt is damaged: it does not have the checksum"):
+        read(best)
 
 
 def test_a_full_disk_leaves_the_checkpoints_as_they_were(

@@ -61,6 +61,16 @@ def test_a_key_that_one_of_them_lacks_counts_as_a_difference(tmp_path: Path) -> 
         finished_scores(tmp_path, fewer)
 
 
+def test_a_run_of_a_class_of_ones_own_is_known_again(tmp_path: Path) -> None:
+    """Nothing is built from what is read here, so it needs no class of conf/."""
+    mine = settings(model={"_target_": "mine.Network"})
+    begin(tmp_path, mine, SPEC)
+    write_scores(tmp_path, SCORES)
+    assert finished_scores(tmp_path, mine) == SCORES
+    with pytest.raises(ValueError, match=r"names mine.Network for model, which no file of conf/"):
+        read_settings(tmp_path)
+
+
 def test_begin_touches_no_file_but_those_it_writes(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for name in ("checkpoints/last.ckpt", "events.out.tfevents.1.host", "hparams.yaml", "mine.txt"):
