@@ -3,6 +3,7 @@
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from context_agg.cli.compose import compose_config
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.directory import LAST
 from context_agg.train import train
+from studies import command_lines
+from studies.corruptions import corrupt_and_call
 from studies.kills import KILLED, Moment, outcome, random_moments, train_in_process
 from studies.results import read
 from studies.study import Study
@@ -28,6 +31,11 @@ SETTINGS = {
 }
 KILLS = (1, 2, 5)
 SEEDS = 4
+TRIALS = (  # of misuse: as what, seeds, whether each has a process of its own
+    ("in one process", range(300), False),
+    ("as processes", range(300, 312), True),
+)
+ONE_MESSAGE = {"refused": "one message", "ended": "one message"}
 MNIST = ("data=mnist", "trainer.max_epochs=2", "trainer.accelerator=cpu")
 
 
@@ -112,6 +120,25 @@ def measure_checkpoints() -> Iterator[list[str]]:
             SafeCheckpointIO.save_checkpoint = original  # type: ignore[method-assign]
 
 
+def measure_corruptions() -> Iterator[list[str]]:
+    """Calls commands on damaged runs, in one process; a dozen more as processes."""
+    columns = ["seed", "command", "damage", "end", "seconds"]
+    yield ["as", *columns]
+    for how, seeds, processes in TRIALS:
+        for row in corrupt_and_call(seeds, processes=processes):
+            yield [how, *(row[column] for column in columns)]
+
+
+def measure_command_lines() -> Iterator[list[str]]:
+    """Runs random command lines in one process; a dozen more as processes."""
+    columns = ["seed", "command", "outcome", "seconds"]
+    yield ["as", *columns]
+    for how, seeds, processes in TRIALS:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in command_lines.rows(seeds, Path(folder), as_processes=processes):
+                yield [how, *(row[column] for column in columns)]
+
+
 def kills_table() -> str:
     """By settings: how many runs were killed how often, and how many ended in the same."""
     rows = []
@@ -145,8 +172,38 @@ def checkpoints_table() -> str:
     )
 
 
+def misuse_table() -> str:
+    """How the commands ended, on damaged runs and with random arguments."""
+    rows = []
+    for name, column, words in (
+        ("corruptions", "end", "damaged runs"),
+        ("command_lines", "outcome", "random command lines"),
+    ):
+        for how, _, _ in TRIALS:
+            trials = [row for row in read(name) if row["as"] == how]
+            ends = Counter(ONE_MESSAGE.get(row[column], row[column]) for row in trials)
+            longest = max(float(row["seconds"]) for row in trials)
+            good = ends["success"] + ends["one message"]
+            rows.append(
+                {
+                    "trials": f"{words}, {how}",
+                    "number": str(len(trials)),
+                    "success": str(ends["success"]),
+                    "one message": str(ends["one message"]),
+                    "anything else": str(len(trials) - good),
+                    "longest": f"{longest:.0f} s",
+                }
+            )
+    return plain_table(rows)
+
+
 STUDY = Study(
     "reliability",
-    measurements={"kills": measure_kills, "checkpoints": measure_checkpoints},
-    tables={"kills": kills_table, "checkpoints": checkpoints_table},
+    measurements={
+        "kills": measure_kills,
+        "checkpoints": measure_checkpoints,
+        "corruptions": measure_corruptions,
+        "command_lines": measure_command_lines,
+    },
+    tables={"kills": kills_table, "checkpoints": checkpoints_table, "misuse": misuse_table},
 )
