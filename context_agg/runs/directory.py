@@ -27,11 +27,11 @@ FORMAT = 2
 
 def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
     """Writes the settings and the data of a run that begins, or goes on with more epochs."""
+    (run_dir / METRICS).unlink(missing_ok=True)  # first: a run that grows is not finished
     data = {"format": FORMAT, **asdict(spec)}
     atomic.write(run_dir / DATA_SPEC, (json.dumps(data, indent=2) + "\n").encode())
     (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
     atomic.write(run_dir / SETTINGS, OmegaConf.to_yaml(cfg).encode())
-    (run_dir / METRICS).unlink(missing_ok=True)  # the scores of fewer epochs
 
 
 def forget(run_dir: Path, *, log: bool = False) -> None:
