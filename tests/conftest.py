@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from context_agg.cli.quiet import quiet_tensorboard
+
+quiet_tensorboard()  # TensorFlow would bring absl, whose log handler closes pytest's files
+
 # The tensors in the tests are tiny: threads would only wait for each other.
 torch.set_num_threads(1)
 
