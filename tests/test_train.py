@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -142,11 +141,12 @@ def test_auto_is_cuda_where_there_is_one_else_the_cpu(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     chosen: list[str] = []
 
-    def trainer(accelerator: str, **options: object) -> SimpleNamespace:
-        chosen.append(accelerator)
-        return SimpleNamespace(_signal_connector=SimpleNamespace())
+    class Trainer(L.Trainer):
+        def __init__(self, accelerator: str, **options: object) -> None:
+            chosen.append(accelerator)
+            super().__init__(accelerator="cpu", logger=False)
 
-    monkeypatch.setattr(L, "Trainer", trainer)
+    monkeypatch.setattr(L, "Trainer", Trainer)
     build_trainer(compose_config())
     build_trainer(compose_config("trainer.accelerator=cpu"))
     assert chosen == [device, "cpu"]

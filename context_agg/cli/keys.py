@@ -202,7 +202,8 @@ def _check_part(key: str, cfg: DictConfig, plain: DictConfig) -> None:
     if name == "_target_" and name not in there:
         raise SystemExit(f"{key} is missing: it names what {owner} is; leave out ~{key}")
     settings = isinstance(OmegaConf.select(plain, key), DictConfig)
-    if settings and name in there and not isinstance(value, DictConfig):
+    given = name in there and not OmegaConf.is_interpolation(there, name)
+    if settings and given and not isinstance(value, DictConfig):
         away = f"; to do without, ~{key}" * (owner == "callbacks")
         raise SystemExit(f"{key}={value}: {key} is a group of settings, not a value{away}")
 
