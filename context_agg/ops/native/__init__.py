@@ -1,0 +1,1 @@
+"""The dilated convolution and its gradients in C++, compiled on first use."""
