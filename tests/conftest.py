@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from context_agg.cli.quiet import quiet_tensorboard
+from context_agg.ops.native import kernels
 
 quiet_tensorboard()  # TensorFlow would bring absl, whose log handler closes pytest's files
 
@@ -18,6 +19,13 @@ torch.set_num_threads(1)
 def _seed() -> None:
     """Makes the weights in a test independent of the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _few_shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside tests/ops `manual` takes PyTorch's operations: compiling takes seconds a shape."""
+    if "ops" not in request.path.parts:
+        monkeypatch.setattr(kernels, "available", lambda: False)
 
 
 @pytest.fixture(scope="session")

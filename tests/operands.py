@@ -4,7 +4,12 @@ from typing import Any
 
 import torch
 
-CORRECT = ["auto", "manual", "manual_taps"]  # the names in CONV_OPS whose gradients are exact
+CORRECT = [
+    "auto",
+    "manual",
+    "manual_torch",
+    "manual_taps",
+]  # the names in CONV_OPS whose gradients are exact
 
 
 def operands(

@@ -8,8 +8,9 @@ from torch import Tensor
 from context_agg.ops.arguments import prepare
 from context_agg.ops.checks import check_choice
 from context_agg.ops.function import Rule, conv_with
+from context_agg.ops.manual import MANUAL
 from context_agg.ops.mistakes import MISTAKES
-from context_agg.ops.rules import MANUAL, MANUAL_TAPS, forward
+from context_agg.ops.rules import MANUAL_TAPS, MANUAL_TORCH, forward
 
 __all__ = ["CONV_OPS", "ConvOp", "Rule", "conv_with", "get_conv_op"]
 
@@ -34,7 +35,8 @@ def conv_auto(
 
 CONV_OPS: dict[str, ConvOp] = {
     "auto": conv_auto,  # PyTorch's forward and backward
-    "manual": partial(conv_with, MANUAL),  # ours: conv2d and matrix products
+    "manual": partial(conv_with, MANUAL),  # ours, by compiled kernels where they serve
+    "manual_torch": partial(conv_with, MANUAL_TORCH),  # ours, by PyTorch's conv2d and products
     "manual_taps": partial(conv_with, MANUAL_TAPS),  # ours, tap by tap
     **{name: partial(conv_with, rule) for name, rule in MISTAKES.items()},  # each with a mistake
 }

@@ -1,4 +1,4 @@
-"""The only autograd.Function: it deals with autograd, and a Rule does the arithmetic."""
+"""The autograd.Function of a layer: it deals with autograd, and a Rule does the arithmetic."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -49,7 +49,9 @@ class DilatedConvFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, weight, _, ctx.dilation, ctx.relu, ctx.rule = inputs
         # The output contains the ReLU mask; without a ReLU there is no need to keep it.
-        ctx.save_for_backward(x, weight, output if ctx.relu else None)
+        tensors = x, weight, output if ctx.relu else None
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -64,6 +66,41 @@ class DilatedConvFunction(torch.autograd.Function):
         return *grads, None, None, None  # one per argument of forward
 
 
+class ForwardModeFunction(DilatedConvFunction):
+    """The same, with forward-mode derivatives; torch.compile takes no Function that has them."""
+
+    @staticmethod
+    def jvp(
+        ctx: Any,
+        along_x: Tensor | None,
+        along_weight: Tensor | None,
+        along_bias: Tensor | None,
+        *_: Any,
+    ) -> Tensor:
+        """The convolution is linear in x, and in weight and bias; y says what the ReLU passes."""
+        x, weight, y = ctx.saved_tensors
+        along_y: Tensor | None = None
+        if along_x is not None:
+            along_y = apply(along_x, weight, None, ctx.dilation, False, ctx.rule)
+        if along_weight is not None:
+            part = apply(x, along_weight, along_bias, ctx.dilation, False, ctx.rule)
+            along_y = part if along_y is None else along_y + part
+        elif along_bias is not None:
+            along_y = along_bias[:, None, None] + (0 if along_y is None else along_y)
+            along_y = along_y.expand(len(x), len(weight), *x.shape[2:])
+        assert along_y is not None  # without a direction there is nothing to ask for
+        return along_y if y is None else torch.where(y > 0, along_y, 0)
+
+
+def apply(
+    x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool, rule: Rule
+) -> Tensor:
+    """Convolves by a rule, with derivatives; the operands have been checked."""
+    function = DilatedConvFunction if torch.compiler.is_compiling() else ForwardModeFunction
+    y: Tensor = function.apply(x, weight, bias, dilation, relu, rule)
+    return y
+
+
 def conv_with(
     rule: Rule, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool = False
 ) -> Tensor:
@@ -75,5 +112,4 @@ def conv_with(
         ValueError: for a wrong rank, dtype, channel count, kernel size or dilation.
     """
     x, weight, bias = prepare(x, weight, bias, dilation)
-    y: Tensor = DilatedConvFunction.apply(x, weight, bias, dilation, relu, rule)
-    return y
+    return apply(x, weight, bias, dilation, relu, rule)

@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from context_agg.ops.function import Rule
-from context_agg.ops.rules import backward, forward, grad_weight, grad_x
+from context_agg.ops.manual import backward_in_pieces, forward, grad_weight, grad_x
 
 
 def grad_x_undilated(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
@@ -63,15 +63,20 @@ def _transposed(grad_output: Tensor) -> Tensor:
 MISTAKES: dict[str, Rule] = {
     # both gradients ignore the dilation; found in three drafts by the author of the 2018 post
     "broken": Rule(
-        forward, partial(backward, grad_x=grad_x_undilated, grad_weight=grad_weight_undilated)
+        forward,
+        partial(backward_in_pieces, grad_x=grad_x_undilated, grad_weight=grad_weight_undilated),
     ),
     # the two halves of that mistake, each alone
-    "undilated_grad_x": Rule(forward, partial(backward, grad_x=grad_x_undilated)),
-    "undilated_grad_weight": Rule(forward, partial(backward, grad_weight=grad_weight_undilated)),
+    "undilated_grad_x": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_undilated)),
+    "undilated_grad_weight": Rule(
+        forward, partial(backward_in_pieces, grad_weight=grad_weight_undilated)
+    ),
     # the correlation is used as its own adjoint; the classic slip in exercises
-    "unrotated": Rule(forward, partial(backward, grad_x=grad_x_unrotated)),
+    "unrotated": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_unrotated)),
     # the sum over what the forward broadcasts is missing; the other classic slip
-    "no_bias_grad": Rule(forward, partial(backward, grad_bias=grad_bias_zero)),
+    "no_bias_grad": Rule(forward, partial(backward_in_pieces, grad_bias=grad_bias_zero)),
     # wrong dilations, and height and width exchanged; found in the same author's manual draft
-    "draft": Rule(forward, partial(backward, grad_x=grad_x_draft, grad_weight=grad_weight_draft)),
+    "draft": Rule(
+        forward, partial(backward_in_pieces, grad_x=grad_x_draft, grad_weight=grad_weight_draft)
+    ),
 }

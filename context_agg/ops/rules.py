@@ -9,7 +9,7 @@ from torch import Tensor
 
 from context_agg.ops.function import Grads, Rule
 
-# manual: the forward is one convolution, the backward two correlations and a sum.
+# manual_torch: the forward is one convolution, the backward two correlations and a sum.
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool) -> Tensor:
@@ -84,7 +84,7 @@ def backward(
     )
 
 
-MANUAL = Rule(forward, backward)
+MANUAL_TORCH = Rule(forward, backward)
 
 
 # manual_taps: the textbook form. Every formula of docs/method.md is a loop over the taps.
