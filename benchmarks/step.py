@@ -42,7 +42,7 @@ def make_step(
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(network(x), target).backward()
+        torch.autograd.backward(F.cross_entropy(network(x), target))
         optimizer.step()
 
     return step

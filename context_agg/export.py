@@ -40,7 +40,8 @@ def export(run_dir: Path, out: Path) -> None:
             (folder / SETTINGS).parent.mkdir()
             for name in (SETTINGS, DATA_SPEC, METRICS):
                 atomic.write(folder / name, (run_dir / name).read_bytes())
-            atomic.write(folder / WEIGHTS, save(dict(network.state_dict())))
+            weights = {name: w.contiguous() for name, w in network.state_dict().items()}
+            atomic.write(folder / WEIGHTS, save(weights))
     except OSError as error:
         raise OSError(f"cannot write {out}: {error.strerror}; name another directory") from error
 

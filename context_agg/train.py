@@ -60,6 +60,7 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
     from context_agg.runs import build, curves, directory, load, resume, summary
     from context_agg.runs.start_from import start_from
+    from context_agg.training.arithmetic import compile_kernels
 
     with one_message():
         cut_off = resume.cut_off(output_dir, cfg, grow=grow)
@@ -71,9 +72,10 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         callbacks = [*build.build_callbacks(cfg, data.spec), last]
         trainer = build.build_trainer(cfg, logger=logger, callbacks=callbacks)
         if cut_off is not None:
-            device, strict = trainer.strategy.root_device, cfg.determinism == "strict"
-            print(f"goes on    {resume.check_same(cut_off, learner, device, strict=strict)}")
+            strict = cfg.determinism == "strict"
+            print(f"goes on    {resume.check_same(cut_off, learner, trainer, strict=strict)}")
             last.step = cut_off.state["step"]
+        compile_kernels(learner, trainer.strategy.root_device, str(trainer.precision))
 
     signals.at_once(None)
     signals.check()

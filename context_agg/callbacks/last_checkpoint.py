@@ -114,7 +114,9 @@ class LastCheckpoint(Checkpoint):
         state = checkpoint["callbacks"][self.state_key]
         state["step"] = trainer.global_step
         state["position"] = _loader(trainer).state_dict()
-        state["arithmetic"] = arithmetic(pl_module, trainer.strategy.root_device)
+        state["arithmetic"] = arithmetic(
+            pl_module, trainer.strategy.root_device, str(trainer.precision)
+        )
         # At the start of an epoch Lightning has counted it as begun, and would take it for done
         # when it goes on.
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from context_agg.ops import ConvOp, get_conv_op
+from context_agg.ops import ConvOp, get_conv_op, is_native
 from context_agg.ops.checks import check_choice, check_number, check_whole, check_wholes
 
 BASIC_WIDTHS = (1, 1, 1, 1, 1, 1, 1)
@@ -196,11 +196,15 @@ class ContextModule(nn.Module):
         if self.padding == "once":
             margin = self.receptive_field // 2
             x = F.pad(x, (margin, margin, margin, margin))
+        native = is_native(self.convolutions[0].backprop, x.device, x.dtype, self.channels)
+        nchw = native and x.is_contiguous()
+        if nchw:  # our kernels take and make NHWC; convert once here and once at the end
+            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         for layer in self.convolutions:
             x = layer(x)
             if self.padding != "same":
                 x = _crop(x, layer.margin)  # cuts off outputs that saw the layer's padding
-        return x
+        return x.contiguous() if nchw else x
 
     def _initialise(self, init: str, init_std: float | None) -> None:
         equal_widths = all(conv.out_channels == self.channels for conv in self.convolutions)

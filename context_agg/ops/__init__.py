@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from context_agg.ops.arguments import prepare
@@ -10,9 +11,10 @@ from context_agg.ops.checks import check_choice
 from context_agg.ops.function import Rule, conv_with
 from context_agg.ops.manual import MANUAL
 from context_agg.ops.mistakes import MISTAKES
+from context_agg.ops.native import kernels
 from context_agg.ops.rules import MANUAL_TAPS, MANUAL_TORCH, forward
 
-__all__ = ["CONV_OPS", "ConvOp", "Rule", "conv_with", "get_conv_op"]
+__all__ = ["CONV_OPS", "ConvOp", "Rule", "conv_with", "get_conv_op", "is_native"]
 
 
 class ConvOp(Protocol):
@@ -40,6 +42,14 @@ CONV_OPS: dict[str, ConvOp] = {
     "manual_taps": partial(conv_with, MANUAL_TAPS),  # ours, tap by tap
     **{name: partial(conv_with, rule) for name, rule in MISTAKES.items()},  # each with a mistake
 }
+
+BY_PYTORCH = ("auto", "manual_torch", "manual_taps")  # the others take our kernels if they can
+
+
+def is_native(backprop: str | ConvOp, device: torch.device, dtype: torch.dtype, maps: int) -> bool:
+    """Whether a layer of up to so many maps runs on our compiled kernels."""
+    ours = isinstance(backprop, str) and backprop not in BY_PYTORCH
+    return ours and kernels.serve(device, dtype, maps)
 
 
 def get_conv_op(backprop: str | ConvOp) -> ConvOp:

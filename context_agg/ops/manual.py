@@ -7,7 +7,6 @@ whether there is a compiler.
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from context_agg.ops import rules
@@ -64,12 +63,3 @@ def grad_weight(grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int)
 
 
 backward_in_pieces = partial(rules.backward, grad_x=grad_x, grad_weight=grad_weight)
-
-
-def arithmetic(backprop: str, device: torch.device, dtype: torch.dtype, maps: int) -> str:
-    """A rule's name and, where it has the choice, what it computes with."""
-    if backprop in ("auto", "manual_torch", "manual_taps"):
-        return backprop
-    if kernels.serve(device, dtype, maps):
-        return f"{backprop}, compiled kernels"
-    return f"{backprop}, PyTorch's operations"

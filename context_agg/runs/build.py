@@ -19,6 +19,7 @@ from context_agg.callbacks.progress import RunProgress
 from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
+from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import check_memory, size_keys
 from context_agg.runs.parts import make
@@ -38,6 +39,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
     network = build_network(cfg, data.spec)
+    if _channels_last(cfg):
+        network.to(memory_format=torch.channels_last)
     if cfg.compile:
         network.compile()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -150,6 +153,12 @@ def accelerator(cfg: DictConfig) -> str:
     if chosen == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return chosen
+
+
+def _channels_last(cfg: DictConfig) -> bool:
+    """Whether this layout is faster than NCHW; docs/benchmarks.md has what was measured."""
+    fast = cfg.backprop == "auto" or is_native(cfg.backprop, torch.device("cpu"), torch.float32, 1)
+    return accelerator(cfg) == "cpu" and fast
 
 
 def _check_shares(cfg: DictConfig, data: ImageData) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
@@ -167,7 +168,7 @@ def _state(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def check_same(at: CutOff, learner: Learner, device: torch.device, *, strict: bool) -> str:
+def check_same(at: CutOff, learner: Learner, trainer: L.Trainer, *, strict: bool) -> str:
     """Compares a run so far with what it would go on with; says how it goes on.
 
     Raises:
@@ -185,7 +186,8 @@ def check_same(at: CutOff, learner: Learner, device: torch.device, *, strict: bo
     except RuntimeError as error:
         _, detail, *_ = str(error).splitlines()
         raise ValueError(f"{at.file} does not fit {SETTINGS}: {detail.strip()}") from None
-    was, now = at.state["arithmetic"], arithmetic(learner, device)
+    device, precision = trainer.strategy.root_device, str(trainer.precision)
+    was, now = at.state["arithmetic"], arithmetic(learner, device, precision)
     changed = [name for name in now if now[name] != was.get(name)]
     differences = [f"{name} {now[name]}, not {was.get(name)}" for name in changed]
     if not differences:

@@ -10,9 +10,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.images import ImageData
-from context_agg.networks.context import ContextModule, DilatedConv2d
+from context_agg.networks.context import ContextModule
 from context_agg.networks.post import PostContext
+from context_agg.ops.native import kernels
+from context_agg.ops.native.compiler import HOW_TO_GET
 from context_agg.runs.directory import SETTINGS
+from context_agg.training.arithmetic import rules
 
 
 def describe_start(
@@ -33,13 +36,12 @@ def describe_start(
         shape = f"dilations {dilations}, C = {context.channels}, receptive field {side}x{side}"
     else:
         shape = "no context module"
-    ours = [layer.backprop for layer in network.modules() if isinstance(layer, DilatedConv2d)]
     spec = data.spec
     height, width = spec.image_size
     lines = {
         "model": f"{model}: {shape}",
         "parameters": f"{_count(network):,} ({parameters}){_frozen(network)}",
-        "backprop": ours[0] if ours else "auto (no dilated convolution)",
+        "backprop": _rules(network, trainer),
         "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
         f"out ({data.held_out_name}), {len(data.test):,} to test; "
         f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
@@ -114,6 +116,15 @@ def _blind_dilations(network: nn.Module, side: int) -> list[str]:
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _rules(network: nn.Module, trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    found = ", ".join(rules(network, device, str(trainer.precision)))
+    if not found:
+        return "auto (no dilated convolution)"
+    slow = "PyTorch's operations" in found and device.type == "cpu" and not kernels.available()
+    return found + (f"; for our compiled kernels, {HOW_TO_GET}" if slow else "")
 
 
 def _frozen(network: nn.Module) -> str:

@@ -60,7 +60,7 @@ def libraries(shapes: Iterable[Shape]) -> dict[Shape, Path]:
     """Compiles what the cache lacks, side by side; says in a line what, and how long it took.
 
     Raises:
-        RuntimeError: if there is no compiler, or if it fails.
+        OSError: if there is no compiler, or if it fails.
     """
     folder = cache_folder()
     files = {shape: folder / f"{_key(shape)}.so" for shape in shapes}
@@ -114,7 +114,7 @@ def fingerprint() -> str:
 def _version() -> str:
     path = compiler()
     if path is None:
-        raise RuntimeError(f"there is no C++ compiler: {HOW_TO_GET}, or use backprop=manual_torch")
+        raise OSError(f"there is no C++ compiler: {HOW_TO_GET}, or use backprop=manual_torch")
     found = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     return f"{path} {found.stdout}"
 
@@ -146,7 +146,7 @@ def _compile(shape: Shape, file: Path) -> bool:
                     library.write(hashlib.sha256(made.read_bytes()).digest())
                 os.replace(made, file)
                 return THREADED not in flags
-    raise RuntimeError(
+    raise OSError(
         f"{path} cannot compile the kernels; mend it, or use backprop=manual_torch. It says: "
         f"{result.stderr.strip()[-500:]}"
     )

@@ -31,7 +31,7 @@ def prepare(shapes: Iterable[tuple[int, int, int, torch.dtype]]) -> None:
     """Compiles for layers (in_channels, out_channels, side, dtype), side by side, and loads.
 
     Raises:
-        RuntimeError: if the compiler fails.
+        OSError: if the compiler fails.
     """
     wanted = {Shape(c, k, side, SCALARS[dtype]) for c, k, side, dtype in shapes}
     with _lock:
