@@ -81,7 +81,7 @@ def names(wheel: Path) -> set[str]:
 def test_the_wheel_holds_the_package_and_its_configuration_and_nothing_else(wheel: Path) -> None:
     package = {
         str(file.relative_to(ROOT))
-        for pattern in ("*.py", "py.typed")
+        for pattern in ("*.py", "*.cpp", "py.typed")
         for file in (ROOT / "context_agg").rglob(pattern)
     }
     conf = {f"context_agg/{file.relative_to(ROOT)}" for file in (ROOT / "conf").rglob("*.yaml")}
@@ -121,7 +121,8 @@ def test_help_lists_the_configuration_in_the_wheel(installed: Path, empty: Path)
 
 def test_a_run_is_written_to_the_working_folder(installed: Path, empty: Path) -> None:
     before = set(installed.rglob("*.yaml"))
-    python(installed, empty, "-m", "context_agg.train", "debug=step")
+    printed = python(installed, empty, "-m", "context_agg.train", "debug=step")
+    assert "manual (compiled kernels)" in printed  # the wheel holds their source
     assert [path.name for path in empty.iterdir()] == ["outputs"]
     (metrics,) = empty.glob("outputs/debug/*/metrics.json")
     assert (metrics.parent / ".hydra" / "config.yaml").is_file()
