@@ -1,6 +1,7 @@
 """Settings for the whole suite."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,13 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _few_shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _few_shapes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Outside tests/ops `manual` takes PyTorch's operations: compiling takes seconds a shape."""
-    if "ops" not in request.path.parts:
-        monkeypatch.setattr(kernels, "available", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        if "ops" not in request.path.parts:
+            patch.setattr(kernels, "available", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

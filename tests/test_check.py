@@ -211,6 +211,7 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught == {
         "auto": [False] * 6,
         "manual": [False] * 6,
+        "manual_torch": [False] * 6,
         "manual_taps": [False] * 6,
         # gradcheck at dilation 1, at 2, cosine with identity, with normal, overfit, accuracy
         "broken": [False, True, True, True, False, True],

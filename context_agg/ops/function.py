@@ -34,7 +34,7 @@ class Rule:
     ]
 
 
-class DilatedConvFunction(torch.autograd.Function):
+class ReverseFunction(torch.autograd.Function):
     """Lets autograd use a rule's forward and backward."""
 
     generate_vmap_rule = True
@@ -66,8 +66,8 @@ class DilatedConvFunction(torch.autograd.Function):
         return *grads, None, None, None  # one per argument of forward
 
 
-class ForwardModeFunction(DilatedConvFunction):
-    """The same, with forward-mode derivatives; torch.compile takes no Function that has them."""
+class DilatedConvFunction(ReverseFunction):
+    """Lets autograd use a rule, in forward mode too; torch.compile takes no Function with that."""
 
     @staticmethod
     def jvp(
@@ -96,7 +96,7 @@ def apply(
     x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool, rule: Rule
 ) -> Tensor:
     """Convolves by a rule, with derivatives; the operands have been checked."""
-    function = DilatedConvFunction if torch.compiler.is_compiling() else ForwardModeFunction
+    function = ReverseFunction if torch.compiler.is_compiling() else DilatedConvFunction
     y: Tensor = function.apply(x, weight, bias, dilation, relu, rule)
     return y
 

@@ -14,7 +14,7 @@ from context_agg.ops.native import operators
 Needs = tuple[bool, bool, bool]
 
 
-class Corr(torch.autograd.Function):
+class ReverseCorr(torch.autograd.Function):
     """The backward pass of a layer as a function of its own, which has derivatives again.
 
     With G = grad_output where y > 0, else 0, it computes
@@ -76,8 +76,8 @@ class Corr(torch.autograd.Function):
         return back, seen, weights, *5 * [None]
 
 
-class CorrForwardMode(Corr):
-    """`Corr` with its derivative along a direction; torch.compile takes no Function with one."""
+class Corr(ReverseCorr):
+    """The same, with forward mode; torch.compile takes no Function with that."""
 
     @staticmethod
     def jvp(
@@ -115,7 +115,7 @@ def corr(
         dilation: its dilation.
         needs: whether the gradients of x, weight and bias are needed.
     """
-    function = Corr if torch.compiler.is_compiling() else CorrForwardMode
+    function = ReverseCorr if torch.compiler.is_compiling() else Corr
     grads: tuple[Tensor, Tensor, Tensor] = function.apply(
         grad_output, x, weight, y, dilation, *needs
     )
