@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.images import ImageData
-from context_agg.networks.context import ContextModule
+from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.post import PostContext
 from context_agg.ops.native import kernels
 from context_agg.ops.native.compiler import HOW_TO_GET
