@@ -40,7 +40,8 @@ def train(
 
     Raises:
         UserError: for a value that is not valid; nothing has been written by then. For a loss that
-            is no longer finite, or a full disk; the last good checkpoint is kept.
+            is no longer finite, a full disk, or an operation that determinism=strict does not
+            allow; the last good checkpoint is kept.
         Stopped: if a signal ends the run; it is kept up to the last step.
     """
     # imported here, so that a mistake on the command line is reported before Lightning loads
@@ -102,6 +103,14 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         raise signals.Stopped(stopped.by, summary.kept(output_dir, last.step)) from None
     except BrokenPipeError:
         raise
+    except RuntimeError as error:
+        if "does not have a deterministic implementation" not in str(error):
+            raise
+        operation = str(error).partition(" does not have")[0]
+        raise UserError(
+            f"determinism=strict: {operation} has no deterministic form on this device; use "
+            "determinism=seeded"
+        ) from error
     except OSError as error:  # a full disk, for instance
         raise UserError(
             f"cannot write: {error.strerror or error}; {summary.kept(output_dir, last.step)}"

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from context_agg.cli.compose import compose_config
+from context_agg.cli.errors import UserError
 from context_agg.runs import checkpoints
+from context_agg.training.learner import Learner
 from tests.command import call
 from tests.cut_off import EVERY, cut_off
 from tests.tiny_run import TINY, run, scalars, weights
@@ -220,6 +222,22 @@ def test_strict_runs_repeat_bit_for_bit(tmp_path: Path) -> None:
     assert_equal(weights(tmp_path / "one"), weights(tmp_path / "same"))
     run(tmp_path / "seeded")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_an_operation_without_a_deterministic_form_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of one on CUDA, an operation that torch refuses on every device."""
+    original = Learner.training_step
+
+    def training_step(self: Learner, batch: Any) -> Any:
+        torch.zeros(2).put_(torch.tensor([0]), torch.tensor([1.0]))
+        return original(self, batch)
+
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    with pytest.raises(UserError, match=r"determinism=strict: put_.*; use determinism=seeded"):
+        run(tmp_path / "strict", "determinism=strict")
+    run(tmp_path / "seeded")
 
 
 def test_data_can_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
