@@ -20,6 +20,8 @@ class RandomShift:
         self.pixels = pixels
 
     def __call__(self, images: Tensor, generator: np.random.Generator) -> Tensor:
+        if self.pixels == 0:
+            return images
         count, _, height, width = images.shape
         shifts = torch.from_numpy(generator.integers(0, 2 * self.pixels + 1, (2, count, 1)))
         rows, columns = shifts[0] + torch.arange(height), shifts[1] + torch.arange(width)

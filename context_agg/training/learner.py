@@ -77,15 +77,22 @@ class Learner(L.LightningModule):
                 set_epoch(self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return self._step(batch, self.train_loss, self.train_metrics)
+        loss = self._step(batch, self.train_loss, self.train_metrics)
+        if self.trainer.is_last_batch:
+            self._log(self.train_loss, self.train_metrics)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         self._step(batch, self.val_loss, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log(self.val_loss, self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
         self._step(batch, self.test_loss, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
+        self._log(self.test_loss, self.test_metrics)
         if not self.spec.dense:
             return
         iou = self.test_metrics["iou"]
@@ -119,13 +126,15 @@ class Learner(L.LightningModule):
     def _step(
         self, batch: tuple[Tensor, Tensor], mean_loss: MeanLoss, metrics: MetricCollection
     ) -> Tensor:
-        """Returns the loss; logs it and the metrics per epoch, under the metrics' prefix."""
+        """Returns the loss; it and the logits count in the metrics of the epoch."""
         x, target = batch
         logits = self(x)
         loss: Tensor = self.loss(logits, target)
         mean_loss.update(loss, len(x))
         metrics.update(logits, target)
-        epoch: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(x)}
-        self.log(f"{metrics.prefix}loss", mean_loss, **epoch)
-        self.log_dict(metrics, **epoch)
         return loss
+
+    def _log(self, mean_loss: MeanLoss, metrics: MetricCollection) -> None:
+        """Logs an epoch under the metrics' prefix: once, as Lightning takes its time over it."""
+        self.log(f"{metrics.prefix}loss", mean_loss, on_step=False, on_epoch=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True)
