@@ -35,7 +35,10 @@ LIMIT = 60  # seconds for a command line that trains one step, or none
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
 """Nobody listens there, so a data set that is not here is not downloaded."""
 
-FRAME = re.compile(r"Error executing job with overrides: .*|Set the environment variable HYDRA_.*")
+FRAME = re.compile(
+    r"Error executing job with overrides: .*|Set the environment variable HYDRA_.*"
+    r"|compiled   .*"  # the one line that a run may say of itself
+)
 LINES = 2  # a message has no more, without Hydra's frame and argparse's usage
 MANY = 10
 
