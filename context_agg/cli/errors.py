@@ -27,7 +27,8 @@ def one_message() -> Iterator[None]:
         if not _is_refusal(error.__cause__):
             raise
         *_, part = str(error).splitlines()  # "full_key: model"
-        raise UserError(f"{part.removeprefix('full_key: ')}: {error.__cause__}") from error
+        said = " ".join(str(error.__cause__).split())  # in one line
+        raise UserError(f"{part.removeprefix('full_key: ')}: {said}") from error
     except (ValueError, OSError) as error:
         raise UserError(sentence(error)) from error
 

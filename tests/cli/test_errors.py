@@ -45,6 +45,7 @@ MISTAKES = [
     (["callbacks.finite=null"], ["callbacks.finite=None", "to do without, ~callbacks.finite"]),
     (["~optimizer._target_"], ["optimizer._target_ is missing", "leave out ~optimizer._target_"]),
     (["callbacks.finite._target_=0"], ["callbacks.finite._target_=0 must name a class"]),
+    (["callbacks.finite._target_=nix"], ["finite: Error loading 'nix': ModuleNotFoundError"]),
     (["callbacks.finite._target_=torch.nn.Identity"], ["finite: torch.nn.Identity gives Identity"]),
     (["optimizer._target_=builtins.dict", "~optimizer.lr"], ["optimizer: "]),
     (["data._target_=builtins.dict"], ["data: builtins.dict gives dict, not ImageData"]),
