@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from context_agg.runs.atomic import UNFINISHED, stage, sync
-from context_agg.runs.checkpoints import checksum, digest, read
+from context_agg.runs.checkpoints import checksum, digest, is_intact, read
 from context_agg.runs.directory import LAST, PREVIOUS
 
 
@@ -35,7 +35,7 @@ class SafeCheckpointIO(CheckpointIO):
             raise
         # After a kill between two of these renames, the checksum of a file has another name than
         # its own; `read` knows both.
-        if file.name == Path(LAST).name and file.is_file():
+        if file.name == Path(LAST).name and is_intact(file):  # a damaged one is not worth keeping
             previous = file.with_name(Path(PREVIOUS).name)
             if checksum(file).is_file():
                 os.replace(checksum(file), checksum(previous))

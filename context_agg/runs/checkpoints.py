@@ -45,6 +45,11 @@ def read(file: Path, *, unsigned: bool = True) -> dict[str, Any]:
     return checkpoint
 
 
+def is_intact(file: Path) -> bool:
+    """Whether a checkpoint is there, and as it was written."""
+    return file.is_file() and digest(file.read_bytes()) in _sums(file)
+
+
 def newest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest good checkpoint to go on from, with its file; None if the run has written none.
 

@@ -175,6 +175,17 @@ def test_the_checksum_of_another_file_is_not_that_of_the_best(tmp_path: Path) ->
         read(best)
 
 
+def test_a_damaged_one_does_not_take_the_place_of_the_good_one(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    file = save(tmp_path, 2)
+    os.truncate(file, 100)
+    save(tmp_path, 3)
+    assert number(tmp_path) == 3
+    os.truncate(file, 100)
+    with pytest.warns(UserWarning, match="going on from the one before"):
+        assert number(tmp_path) == 1
+
+
 def test_a_full_disk_leaves_the_checkpoints_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
