@@ -35,8 +35,16 @@ from context_agg.cli.compose import compose_config
 from context_agg.cli.errors import UserError
 from context_agg.cli.quiet import quiet
 from context_agg.runs import checkpoints
-from context_agg.runs.claim import MARK
-from context_agg.runs.directory import BEST, DATA_SPEC, LAST, METRICS, PREVIOUS, SETTINGS, WEIGHTS
+from context_agg.runs.directory import (
+    BEST,
+    DATA_SPEC,
+    LAST,
+    MARK,
+    METRICS,
+    PREVIOUS,
+    SETTINGS,
+    WEIGHTS,
+)
 from context_agg.runs.table import FILES
 from context_agg.training.learner import Learner
 from studies.kills import SMALL

@@ -3,11 +3,10 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-MARK = ".context_agg"
-"""Marks a folder that we have made. It is locked while a process writes there, and names it."""
+from context_agg.runs.directory import MARK
 
 
 @contextmanager
@@ -45,6 +44,17 @@ def tidy(folder: Path) -> None:
         (folder / MARK).unlink(missing_ok=True)
 
 
+def leave(folder: Path) -> None:
+    """What the end of `claim` does, for a process that ends at once; another's claim stays."""
+    with suppress(OSError):
+        if (folder / MARK).read_text() == _holder():
+            tidy(folder)
+
+
+def _holder() -> str:
+    return f"process {os.getpid()}\n"
+
+
 def _lock(mark: Path) -> int:
     descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -68,7 +78,7 @@ def _lock(mark: Path) -> int:
         return _lock(mark)
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()}\n".encode())
+        os.write(descriptor, _holder().encode())
     except OSError as error:
         tidy(mark.parent)
         os.close(descriptor)

@@ -20,6 +20,7 @@ LAST = "checkpoints/last.ckpt"  # to go on from
 PREVIOUS = "checkpoints/previous.ckpt"  # the one before, if the last is damaged
 WEIGHTS = "model.safetensors"  # of an exported run
 LOG = "train.log"  # the printed lines of a run in a sweep
+MARK = ".context_agg"  # of a folder that we have made; locked while a process writes there
 
 FORMAT = 2
 """Version of a run's directory; increase it when earlier runs can no longer be read."""
@@ -41,7 +42,7 @@ def forget(run_dir: Path, *, log: bool = False) -> None:
     """
     if (run_dir / SETTINGS).is_file():
         return  # this run or an earlier one started there
-    if log:
+    if log and run_dir.is_dir() and set(os.listdir(run_dir)) <= {LOG, MARK}:
         (run_dir / LOG).unlink(missing_ok=True)
     with suppress(OSError):  # not empty: other files are kept
         os.removedirs(os.path.relpath(run_dir))  # relative: never the working directory itself

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from context_agg.runs.claim import MARK, claim
+from context_agg.runs.claim import claim
+from context_agg.runs.directory import MARK
 from tests.command import call
 from tests.tiny_run import TINY
 
