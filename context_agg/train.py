@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
     signals.install()  # before the imports, as they take time
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -45,10 +46,13 @@ def train(
         Stopped: if a signal ends the run; it is kept up to the last step.
     """
     # imported here, so that a mistake on the command line is reported before Lightning loads
+    import torch
+
     from context_agg.runs.claim import claim
     from context_agg.runs.finished import finished_scores
 
     with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # a run can set its own
         with one_message():
             if scores := finished_scores(output_dir, cfg, grow=grow):
                 print(f"finished before: {output_dir}")
@@ -58,8 +62,11 @@ def train(
 
 
 def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) -> dict[str, float]:
+    import torch
+
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
     from context_agg.runs import build, curves, directory, load, resume, summary
+    from context_agg.runs.records import NEEDED
     from context_agg.runs.start_from import start_from
     from context_agg.training.arithmetic import compile_kernels
 
@@ -96,6 +103,8 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         (tests,) = trainer.test(learner, data, verbose=False)
         scores |= tests
         curves.save_curves(output_dir, data.held_out_name)
+        if bad := [name for name in scores if name in NEEDED and not math.isfinite(scores[name])]:
+            raise UserError(f"{bad[0]} is {scores[bad[0]]}, so the run has no result")
         signals.at_once(None)
         directory.write_scores(output_dir, scores)
         print(summary.describe_end(scores, output_dir))
@@ -104,6 +113,11 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
     except BrokenPipeError:
         raise
     except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise UserError(
+                "there is not enough memory for a step; lower data.batch_size or the size of the "
+                f"network. {summary.kept(output_dir, last.step)}"
+            ) from error
         if "does not have a deterministic implementation" not in str(error):
             raise
         operation = str(error).partition(" does not have")[0]
@@ -125,11 +139,11 @@ def run(cfg: DictConfig) -> dict[str, float]:
     output_dir = Path(hydra_cfg.runtime.output_dir)
     if output_dir.is_relative_to(Path.cwd()):
         output_dir = output_dir.relative_to(Path.cwd())  # shorter to read and to copy
-    from context_agg.runs.claim import tidy
+    from context_agg.runs import claim
     from context_agg.runs.directory import SETTINGS, forget
 
     def leave() -> str:
-        tidy(output_dir)
+        claim.leave(output_dir)
         forget(output_dir)
         return signals.NOTHING
 

@@ -26,7 +26,7 @@ class Finite(L.Callback):
     With precision=16-mixed it checks the loss alone, as the scaler expects infinite gradients. On
     CUDA what was found stays on the device; it is looked at every 50 steps and before a checkpoint
     is written. The values of the first bad step are written to diagnosis.json in the run's
-    directory, with the images of its batch.
+    directory, with the epoch and number of its batch.
 
     Raises:
         UserError: naming the first bad step and layer.
@@ -115,8 +115,8 @@ class Finite(L.Callback):
         text = json.dumps(json.loads(json.dumps(diagnosis), parse_constant=str), indent=2)
         file.write_text(text + "\n")
         raise UserError(
-            f"step {step}: {what}, so the run ends. {DIAGNOSIS} has the largest values of all "
-            "layers. Use a smaller optimizer.lr, or +trainer.gradient_clip_val=1"
+            f"step {step}: {what}, so the run ends. {file} has the largest values. Train a new run "
+            "with a smaller optimizer.lr, or with +trainer.gradient_clip_val=1"
         )
 
 

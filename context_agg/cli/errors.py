@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hydra.errors import CompactHydraException, InstantiationException
 
+INTERRUPTED = 130  # 128 + the number of SIGINT
 CLOSED_PIPE = 141  # what shells report of a program that SIGPIPE has ended: 128 + 13
 
 
@@ -63,6 +64,9 @@ def exit_on_mistake() -> Iterator[None]:
             yield
         except BrokenPipeError:  # an OSError, but no mistake
             raise
+        except KeyboardInterrupt:
+            print("stopped by SIGINT", file=sys.stderr)
+            sys.exit(INTERRUPTED)
         except (UserError, ValueError, OSError) as error:
             sys.exit(sentence(error))
 

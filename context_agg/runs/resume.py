@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
 from context_agg.runs.build import check_network
-from context_agg.runs.directory import BEST, LAST, PREVIOUS, SETTINGS
+from context_agg.runs.directory import BEST, LAST, METRICS, PREVIOUS, SETTINGS
 from context_agg.runs.finished import changed_settings
 from context_agg.runs.load import check_fit, read_weights
 from context_agg.runs.records import check_spec, read_spec
@@ -132,6 +132,10 @@ def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | N
             "delete it, or use another directory"
         )
     if (found := checkpoints.newest(run_dir)) is None:
+        if os.path.lexists(run_dir / METRICS):  # a finished run that is to grow
+            raise FileNotFoundError(
+                f"{run_dir} has no {LAST} to go on from; put it back, or train a new run"
+            )
         return None
     file, checkpoint = found
     try:

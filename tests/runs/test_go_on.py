@@ -204,15 +204,65 @@ def test_other_arithmetic_is_refused_or_named(
     assert "not bit for bit as it began: torch 9.9, not" in capsys.readouterr().out
 
 
-def test_it_goes_on_with_the_threads_that_it_had(tmp_path: Path) -> None:
+def test_it_goes_on_with_the_threads_that_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves those of the process as they were."""
     try:
         torch.set_num_threads(2)
         cut_off(15, tmp_path)
-        torch.set_num_threads(1)
-        run(tmp_path, EVERY)
-        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+    original, threads = Learner.training_step, set()
+
+    def training_step(self: Learner, batch: Any) -> Any:
+        threads.add(torch.get_num_threads())
+        return original(self, batch)
+
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    run(tmp_path, EVERY)
+    assert threads == {2}
+    assert torch.get_num_threads() == 1
+
+
+def test_a_step_that_needs_too_much_memory_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def training_step(self: Learner, batch: Any) -> Any:
+        return torch.empty(2**60).sum()  # what the allocator of the CPU refuses
+
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    with pytest.raises(UserError, match=r"not enough memory for a step; lower data\.batch_size"):
+        run(tmp_path)
+
+
+def test_scores_that_are_not_finite_are_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Learner._step
+
+    def step(self: Learner, batch: Any, loss: Any, metrics: Any) -> Any:
+        x, target = batch
+        if metrics is self.test_metrics:
+            x = x * torch.nan
+        return original(self, (x, target), loss, metrics)
+
+    monkeypatch.setattr(Learner, "_step", step)
+    with pytest.raises(UserError, match="test/loss is nan, so the run has no result"):
+        run(tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_finished_run_without_checkpoints_cannot_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(Path("done"), "trainer.limit_train_batches=1")
+    for name in ("last", "previous"):
+        Path("done", "checkpoints", f"{name}.ckpt").unlink(missing_ok=True)
+    message = str(call("train", "resume=done", "trainer.max_epochs=5"))
+    assert "has no checkpoints/last.ckpt to go on from" in message
+    assert Path("done", "metrics.json").is_file()
 
 
 def test_strict_runs_repeat_bit_for_bit(tmp_path: Path) -> None:
