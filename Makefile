@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run sweep study results figures test test-all check lint types format \
+.PHONY: help install run sweep study results figures bench test test-all check lint types format \
 	tensorboard clean
 
 help: ## print this list
@@ -42,6 +42,10 @@ results: $(VENV)/installed ## run and record what docs/results lacks, then remak
 
 figures: $(VENV)/installed ## draw every figure and table of README and docs; trains nothing
 	$(BIN)/python -m studies all --draw
+	$(BIN)/python -m benchmarks --draw
+
+bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where installed; ten minutes; NAME=step
+	$(BIN)/python -m benchmarks $(NAME)
 
 # Every test has one thread, so they run side by side, a process per core.
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal

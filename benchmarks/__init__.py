@@ -1,1 +1,1 @@
-"""How fast it is: `python -m benchmarks.step`."""
+"""How fast it is: `make bench`."""

@@ -1,88 +1,78 @@
-"""Times a whole training step of `model=basic`, ours beside PyTorch's, in turns.
+"""Times a whole training step of `model=basic`, ours beside its peers, in turns.
 
-`python -m benchmarks.step` prints a line for each C: the best milliseconds of each rule and layout,
-and how many times as fast as each kind of `auto` ours is. Run it on a machine that is idle.
+`python -m benchmarks.step` prints a line for each peer and C. Run it on a machine that is idle.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from statistics import median
 
-import torch
-import torch.nn.functional as F
-
+from benchmarks.limit import Limit
+from benchmarks.peers import PEERS, installed
+from benchmarks.problem import Problem
+from benchmarks.turns import Measurement, measure
 from context_agg.networks.context import DILATIONS
-from context_agg.networks.context_net import ContextNet
 
-PEERS = {  # name: backprop, memory format
-    "manual": ("manual", torch.channels_last),
-    "auto": ("auto", torch.contiguous_format),  # as users write it
-    "auto_nhwc": ("auto", torch.channels_last),
-    "manual_torch": ("manual_torch", torch.channels_last),
-}
+CHANNELS = (8, 16, 32)
+ROUNDS = 25
 
 
-def make_step(
-    backprop: str, layout: torch.memory_format, channels: int, side: int, batch: int
-) -> Callable[[], None]:
-    """A step of Adam on one batch of random images."""
-    torch.manual_seed(0)
-    network = ContextNet(
-        channels,
-        DILATIONS,
-        [1] * len(DILATIONS),
-        in_channels=1,
-        image_size=(side, side),
-        num_classes=10,
-        backprop=backprop,
-    ).to(memory_format=layout)
-    optimizer = torch.optim.Adam(network.parameters())
-    x = torch.rand(batch, 1, side, side).contiguous(memory_format=layout)
-    target = torch.randint(10, (batch,))
-
-    def step() -> None:
-        optimizer.zero_grad()
-        torch.autograd.backward(F.cross_entropy(network(x), target))
-        optimizer.step()
-
-    return step
+def measurements(
+    problems: Iterable[Problem], peers: list[str], rounds: int = ROUNDS
+) -> Iterator[Measurement]:
+    """Measures each problem, and prints what came out."""
+    limit = Limit()
+    peers = installed(peers)
+    for problem in problems:
+        measured = measure(problem, peers, rounds, limit)
+        print(describe(measured), flush=True)
+        yield measured
 
 
-def milliseconds(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """The best time of each, of so many; they take turns, so that noise meets all of them."""
-    best = dict.fromkeys(steps, float("inf"))
-    for number in range(rounds + 2):  # two to warm up
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if number >= 2:
-                best[name] = min(best[name], 1000 * (time.perf_counter() - start))
-    return best
+def describe(measured: Measurement) -> str:
+    """A line for each peer."""
+    limit = max(measured["limit_gigaflops_per_second"])
+    dilations = measured["dilations"]
+    usual = "" if dilations == list(DILATIONS) else f", dilations {dilations}"
+    lines = [
+        "C = {channels}, batch {batch}, {side}x{side}, {threads} threads".format(**measured)
+        + f"{usual}: {measured['gigaflops']:.3g} GFLOP, limit {limit:.0f} GFLOP/s"
+    ]
+    first, *_ = measured["peers"].values()
+    for name, row in measured["peers"].items():
+        times = row["milliseconds"]
+        pairs = zip(times, first["milliseconds"], strict=True)
+        lines.append(
+            f"  {PEERS[name].title:<24} best {min(times):8.2f} ms, median {median(times):8.2f}, "
+            f"{1000 * measured['batch'] / median(times):7.0f} images/s, "
+            f"{100 * measured['gigaflops'] / min(times) * 1000 / limit:3.0f} % of the limit, "
+            f"x{median(time / own for time, own in pairs):.2f}, {row['mebibytes']:.0f} MiB"
+        )
+    return "\n".join(lines)
+
+
+def standard() -> Iterator[Measurement]:
+    """What the documents report."""
+    problems = [Problem(DILATIONS, channels) for channels in CHANNELS]
+    return measurements(problems, list(PEERS))
 
 
 def main() -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("channels", type=int, nargs="*", default=[8, 16, 32])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
+    parser.add_argument("channels", type=int, nargs="*", default=list(CHANNELS), help="values of C")
     parser.add_argument("--side", type=int, default=28, help="of the images, in pixels")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS)[:3])
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"{options.threads} threads, {options.side}x{options.side}, batch {options.batch}; ms")
-    for channels in options.channels:
-        steps = {
-            name: make_step(*PEERS[name], channels, options.side, options.batch)
-            for name in options.peers
-        }
-        best = milliseconds(steps, options.rounds)
-        times = ", ".join(f"{name} {best[name]:.2f}" for name in best)
-        ratios = ", ".join(
-            f"x{best[name] / best['manual']:.2f}" for name in best if name != "manual"
-        )
-        print(f"C={channels:<3} {times}: {ratios}", flush=True)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--threads", type=int, default=None, help="fewer than all need Linux")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    given = parser.parse_args()
+    problems = [
+        Problem(DILATIONS, channels, given.batch, given.side, threads=given.threads)
+        for channels in given.channels
+    ]
+    for _ in measurements(problems, given.peers, given.rounds):
+        pass  # it prints
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""Every peer computes the same loss and gradients, and waits for its turn."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import peers, turns
+from benchmarks.limit import Limit
+from benchmarks.peers import PEERS, installed
+from benchmarks.peers.torch_loop import ChannelsLast, Ours, PyTorch, TorchLoop
+from benchmarks.problem import Array, Gradients, Problem
+from benchmarks.reference import check, error, reference
+from benchmarks.worker import started
+
+PROBLEM = Problem((1, 2), channels=2, batch=3, side=5)
+
+
+@pytest.mark.parametrize("loop", [Ours, PyTorch, ChannelsLast])
+def test_a_loop_of_torch_has_the_gradients_of_float64_and_a_step_a_batch(
+    loop: type[TorchLoop],
+) -> None:
+    made = loop(replace(PROBLEM, steps=4))  # type: ignore[misc]
+    check(loop.__name__, error(made.check(), reference(PROBLEM)))
+    steps: list[Array] = []
+    made.train(lambda: steps.append(next(made.network.parameters()).detach().numpy().copy()))
+    assert len(steps) == 4
+    assert all((a != b).any() for a, b in pairwise(steps))
+
+
+def test_the_reference_has_the_gradients_of_finite_differences() -> None:
+    weights = [weight.astype(np.float64) for weight in PROBLEM.weights()]
+    expected = reference(PROBLEM)
+    loop = PyTorch(PROBLEM)
+    network, (x, target) = loop.network.double(), loop.batch(0)
+    for number, parameter in enumerate(network.parameters()):
+        direction = torch.from_numpy(
+            np.random.default_rng(number).normal(size=weights[number].shape)
+        )
+        losses = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter += sign * 1e-6 * direction
+                losses.append(torch.nn.functional.cross_entropy(network(x.double()), target).item())
+                parameter -= sign * 1e-6 * direction
+        slope = (losses[0] - losses[1]) / 2e-6
+        assert slope == pytest.approx((expected.grads[number] * direction.numpy()).sum(), rel=1e-5)
+
+
+def test_a_peer_whose_gradient_is_wrong_is_not_timed() -> None:
+    right = reference(PROBLEM)
+    wrong = Gradients(right.loss, [*right.grads[:-1], 1.001 * right.grads[-1]])
+    with pytest.raises(ArithmeticError, match=r"Ours is wrong by 1.0e-03; it is not timed"):
+        check("Ours", error(wrong, right))
+    with pytest.raises(ArithmeticError, match="wrong by nan"):
+        check("Ours", error(Gradients(float("nan"), right.grads), right))
+
+
+def test_a_peer_that_is_not_installed_is_skipped_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "jax" else "there")
+    assert installed(["ours", "keras", "flax"]) == ["ours", "keras"]
+    assert capsys.readouterr().out == (
+        "skipped Flax, JAX: jax not installed; pip install -e '.[peers]'\n"
+    )
+
+
+def test_a_worker_that_fails_says_why() -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)PyTorch ended: .*negative dimensions"),
+        started("pytorch", replace(PROBLEM, side=-1)) as worker,
+    ):
+        worker.gradients()
+
+
+@pytest.fixture
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(turns, "REST", 0)
+    monkeypatch.setattr(turns, "WARM_UP", 1)
+    return
+
+
+FIELDS = {"channels", "batch", "side", "dilations", "threads", "gigaflops"}
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch", *(pytest.param(x, marks=pytest.mark.slow) for x in PEERS if x != "pytorch")]
+)
+def test_a_peer_in_a_process_of_its_own_is_checked_and_timed(name: str, no_rest: None) -> None:
+    if PEERS[name].missing():
+        pytest.skip(f"{PEERS[name].title} is not installed")
+    measured = turns.measure(PROBLEM, [name], 2, Limit())
+    assert measured.keys() == FIELDS | {"limit_gigaflops_per_second", "peers"}
+    assert len(measured["limit_gigaflops_per_second"]) == 2
+    assert measured["peers"].keys() == {name}
+    timed = measured["peers"][name]
+    assert timed.keys() == {"error", "mebibytes", "milliseconds"}
+    assert 0 < timed["error"] < 1e-5
+    assert timed["mebibytes"] > 0
+    assert len(timed["milliseconds"]) == 2
+    assert min(timed["milliseconds"]) > 0
