@@ -7,14 +7,15 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.limit import Limit, cores
 from benchmarks.problem import Convolution, multiply_adds
-from benchmarks.reference import check, distance
+from benchmarks.reference import bias_off_zero, check, distance
 from benchmarks.turns import REST, WARM_UP, Measurement
 from context_agg.ops import get_conv_op
 
@@ -30,40 +31,54 @@ DILATIONS = (1, 2, 4, 8, 16)
 ROUNDS = 9
 
 
+class Operands(NamedTuple):
+    """Those of a layer, in float64; no ReLU's input is near zero."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    grad_output: Tensor
+
+
+def operands(conv: Convolution, batch: int, side: int) -> Operands:
+    """Normally distributed ones."""
+    random = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random).double()
+
+    c, k = conv.in_channels, conv.out_channels
+    x = normal(batch, c, side, side)
+    weight = (normal(k, c, conv.side, conv.side) / (c * conv.side**2) ** 0.5).float().double()
+    y = F.conv2d(x, weight, None, padding="same", dilation=conv.dilation)
+    return Operands(x, weight, bias_off_zero(y, normal(k)), normal(batch, k, side, side))
+
+
 class Layer:
-    """A 3x3 layer of C maps with ReLU, by one rule, with the operands of all rules.
+    """A layer with ReLU by one rule.
 
     Args:
         rule: a name in `RULES`.
-        conv: its maps and its dilation.
-        batch: number of images.
-        side: of an image, in pixels.
+        dilation: its dilation.
+        operands: what it is applied to.
         dtype: number type.
     """
 
-    def __init__(
-        self, rule: str, conv: Convolution, batch: int, side: int, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, rule: str, dilation: int, operands: Operands, dtype: torch.dtype) -> None:
         backprop, layout = RULES[rule]
-        random = torch.Generator().manual_seed(0)
-
-        def normal(*shape: int) -> Tensor:
-            numbers = torch.randn(shape, generator=random).to(dtype)
-            return numbers.contiguous(memory_format=layout) if len(shape) == 4 else numbers
-
-        c, k = conv.in_channels, conv.out_channels
-        self.op, self.dilation = get_conv_op(backprop), conv.dilation
-        self.inputs = (
-            normal(batch, c, side, side).requires_grad_(),
-            (normal(k, c, conv.side, conv.side) / (c * conv.side**2) ** 0.5).requires_grad_(),
-            normal(k).requires_grad_(),
+        self.op, self.dilation = get_conv_op(backprop), dilation
+        x, weight, grad_output = (
+            maps.to(dtype, memory_format=layout)
+            for maps in (operands.x, operands.weight, operands.grad_output)
         )
-        self.grad_output = normal(batch, k, side, side)
+        self.inputs = [part.requires_grad_() for part in (x, weight, operands.bias.to(dtype))]
+        self.grad_output = grad_output
         self.y = self.forward()
 
     def forward(self) -> Tensor:
         """The output."""
-        return self.op(*self.inputs, self.dilation, True)
+        x, weight, bias = self.inputs
+        return self.op(x, weight, bias, self.dilation, True)
 
     def backward(self) -> tuple[Tensor, ...]:
         """The gradients of input, weight and bias."""
@@ -78,8 +93,9 @@ def measure(
     Raises:
         ArithmeticError: if an output or a gradient is wrong.
     """
-    layers = {rule: Layer(rule, conv, batch, side, torch.float32) for rule in RULES}
-    exact = Layer("auto", conv, batch, side, torch.float64)
+    given = operands(conv, batch, side)
+    layers = {rule: Layer(rule, conv.dilation, given, torch.float32) for rule in RULES}
+    exact = Layer("auto", conv.dilation, given, torch.float64)
     work = 2e-9 * batch * multiply_adds(conv, side)
     rules: dict[str, dict[str, Any]] = {}
     calls: list[tuple[Callable[[], object], list[float]]] = []

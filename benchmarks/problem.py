@@ -22,14 +22,14 @@ class Convolution(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """A loss, and its gradients in the order and the layout of `Problem.weights`."""
+    """A loss, and its gradients, in the order and layout of the weights."""
 
     loss: float
     grads: list[Array]
 
 
 class Loop(Protocol):
-    """A peer's training loop. It is made from a problem, and starts at the problem's weights."""
+    """A peer's training loop. It is made from a problem and the weights that it starts at."""
 
     def check(self) -> Gradients:
         """The loss of the first batch, and its gradients, before any step."""
@@ -73,7 +73,7 @@ class Problem:
     def weights(self) -> list[Array]:
         """Weight and bias of each layer and of the head, float32, in PyTorch's layout.
 
-        They are as large as keeps the size of the maps, and no bias is zero.
+        They are as large as keeps the size of the maps.
         """
         random = np.random.default_rng(0)
         shapes = [(conv.out_channels, conv.in_channels, conv.side) for conv in self.convolutions]

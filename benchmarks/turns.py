@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.limit import Limit, cores
 from benchmarks.problem import Problem
-from benchmarks.reference import check, error, reference
+from benchmarks.reference import check, error, reference, weights
 from benchmarks.worker import started
 
 WARM_UP = 3  # rounds that do not count: compilers and caches
@@ -32,11 +32,12 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int, limit: Limit) -
     """
     problem = problem.with_steps(WARM_UP + rounds)
     threads = problem.threads or cores()
+    start = weights(problem)
     limits: list[float] = []
     times: dict[str, list[float]] = {name: [] for name in peers}
     with ExitStack() as stack:
-        workers = [stack.enter_context(started(name, problem)) for name in peers]
-        expected = reference(problem)
+        workers = [stack.enter_context(started(name, problem, start)) for name in peers]
+        expected = reference(problem, start)
         errors = {w.name: check(w.name, error(w.gradients(), expected)) for w in workers}
         for _ in range(problem.steps):
             limits.append(limit(threads))

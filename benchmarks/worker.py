@@ -20,7 +20,7 @@ from typing import IO, cast
 import psutil
 
 from benchmarks.peers import PEERS
-from benchmarks.problem import Gradients, Loop, Problem
+from benchmarks.problem import Array, Gradients, Loop, Problem
 
 MIB = 2**20
 
@@ -63,7 +63,7 @@ class Worker:
 
 
 @contextmanager
-def started(name: str, problem: Problem) -> Iterator[Worker]:
+def started(name: str, problem: Problem, weights: list[Array]) -> Iterator[Worker]:
     """Starts the worker of a peer, and waits for its end, or kills it after an error."""
     ours, its = Pipe()
     with tempfile.TemporaryFile() as said, ours:
@@ -73,7 +73,7 @@ def started(name: str, problem: Problem) -> Iterator[Worker]:
                 command, pass_fds=[its.fileno()], stdout=subprocess.DEVNULL, stderr=said
             )
         try:
-            ours.send((PEERS[name].loop, problem))
+            ours.send((PEERS[name].loop, problem, weights))
             yield Worker(name, ours, said)
         except BaseException:
             process.kill()
@@ -103,13 +103,14 @@ def serve(pipe: Connection) -> None:
     """The worker's process."""
     loop: str
     problem: Problem
-    loop, problem = pipe.recv()
+    weights: list[Array]
+    loop, problem, weights = pipe.recv()
     _hide_other_peers(loop)
     if problem.threads is not None:  # before the framework counts the processors
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: problem.threads])
     make = pkgutil.resolve_name(loop)
     before = psutil.Process().memory_info().rss
-    peer: Loop = make(problem)
+    peer: Loop = make(problem, weights)
     pipe.send(peer.check())
     peer.train(Turns(pipe))
     pipe.send((peak_memory() - before) / MIB)

@@ -9,7 +9,7 @@ import optax
 from flax import linen as nn
 
 from benchmarks.peers.nhwc import from_nhwc, to_nhwc
-from benchmarks.problem import CLASSES, Convolution, Gradients, Problem
+from benchmarks.problem import CLASSES, Array, Convolution, Gradients, Problem
 
 jax.config.update("jax_platforms", "cpu")
 
@@ -31,12 +31,12 @@ class Network(nn.Module):  # type: ignore[misc]  # Any without Flax
 class Flax:
     """A loop over arrays; a step waits for its result, or the loop would run ahead."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
         self.problem = problem
         self.network = Network(problem.convolutions)
         names = [f"Conv_{number}" for number in range(len(problem.convolutions))] + ["Dense_0"]
-        weights = to_nhwc(problem, problem.weights())
-        layers = zip(names, weights[::2], weights[1::2], strict=True)
+        turned = to_nhwc(problem, weights)
+        layers = zip(names, turned[::2], turned[1::2], strict=True)
         self.names = names
         self.params = {name: {"kernel": w, "bias": b} for name, w, b in layers}
         self.images = problem.images()[..., None].astype("float32") / 255

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks.peers.nhwc import from_nhwc, to_nhwc
-from benchmarks.problem import CLASSES, Gradients, Problem
+from benchmarks.problem import CLASSES, Array, Gradients, Problem
 
 
 class Tick(keras.callbacks.Callback):  # type: ignore[misc]  # Any without TensorFlow
@@ -27,7 +27,7 @@ class Tick(keras.callbacks.Callback):  # type: ignore[misc]  # Any without Tenso
 class Keras:
     """A sequential model, compiled with Keras's defaults."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
         self.problem = problem
         *layers, last = problem.convolutions
         model = keras.Sequential([keras.Input((problem.side, problem.side, 1))])
@@ -44,7 +44,7 @@ class Keras:
         model.add(keras.layers.Conv2D(last.out_channels, last.side))
         model.add(keras.layers.Flatten())
         model.add(keras.layers.Dense(CLASSES))
-        model.set_weights(to_nhwc(problem, problem.weights()))
+        model.set_weights(to_nhwc(problem, weights))
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         self.model = model
         self.images = problem.images()[..., None].astype("float32") / 255

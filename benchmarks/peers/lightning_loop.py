@@ -37,7 +37,7 @@ class Tick(L.Callback):
 class OurRun:
     """What `context_agg.train` does: its learner, data, trainer, callbacks and curves."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
         images = torch.from_numpy(problem.images())[:, None]
         targets = torch.from_numpy(problem.targets())
         few = images[: problem.batch], targets[: problem.batch]
@@ -51,7 +51,7 @@ class OurRun:
             held_out="validation",
             seed=0,
         )
-        network = our_network(problem)
+        network = our_network(problem, weights)
         optimizer = torch.optim.Adam(network.parameters())
         self.learner = Learner(network, optimizer, self.data.spec)
         self.batch = network_input(few[0]), few[1]
@@ -84,9 +84,9 @@ class Images(Dataset[tuple[Tensor, int]]):
 class Classifier(L.LightningModule):
     """The network as users of Lightning write it."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
         super().__init__()
-        self.network = users_network(problem)
+        self.network = users_network(problem, weights)
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, target = batch
@@ -101,8 +101,8 @@ class Classifier(L.LightningModule):
 class Lightning:
     """A LightningModule and a DataLoader; the trainer has its defaults, but no progress bar."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.module = Classifier(problem)
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
+        self.module = Classifier(problem, weights)
         data = Images(problem.images(), problem.targets())
         first = [data[number] for number in range(problem.batch)]
         self.batch = torch.stack([x for x, _ in first]), torch.tensor([y for _, y in first])

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.problem import CLASSES, Gradients, Problem
+from benchmarks.problem import CLASSES, Array, Gradients, Problem
 from context_agg.networks.context_net import ContextNet
 
 
-def our_network(problem: Problem, backprop: str = "manual") -> nn.Module:
+def our_network(problem: Problem, weights: list[Array]) -> nn.Module:
     """`model=basic`."""
     network = ContextNet(
         problem.channels,
@@ -19,12 +19,12 @@ def our_network(problem: Problem, backprop: str = "manual") -> nn.Module:
         in_channels=1,
         image_size=(problem.side, problem.side),
         num_classes=CLASSES,
-        backprop=backprop,
+        backprop="manual",
     )
-    return with_weights(network, problem).to(memory_format=torch.channels_last)
+    return with_weights(network, weights).to(memory_format=torch.channels_last)
 
 
-def users_network(problem: Problem) -> nn.Module:
+def users_network(problem: Problem, weights: list[Array]) -> nn.Module:
     """The same network as users of PyTorch write it."""
     layers: list[nn.Module] = []
     for c_in, c_out, side, dilation in problem.convolutions:
@@ -32,13 +32,13 @@ def users_network(problem: Problem) -> nn.Module:
         layers.append(nn.ReLU())
     layers.pop()  # the last layer is linear
     head = nn.Linear(problem.channels * problem.side**2, CLASSES)
-    return with_weights(nn.Sequential(*layers, nn.Flatten(), head), problem)
+    return with_weights(nn.Sequential(*layers, nn.Flatten(), head), weights)
 
 
-def with_weights(network: nn.Module, problem: Problem) -> nn.Module:
-    """Gives a network the problem's weights; its parameters are in the same order."""
+def with_weights(network: nn.Module, weights: list[Array]) -> nn.Module:
+    """Gives a network its weights; its parameters are in the same order."""
     with torch.no_grad():
-        for parameter, weight in zip(network.parameters(), problem.weights(), strict=True):
+        for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(torch.from_numpy(weight))
     return network
 
@@ -86,19 +86,19 @@ class TorchLoop:
 class Ours(TorchLoop):
     """Our network, with `manual`, in the layout that `context_agg.train` chooses."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, our_network(problem), torch.channels_last)
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
+        super().__init__(problem, our_network(problem, weights), torch.channels_last)
 
 
 class PyTorch(TorchLoop):
     """PyTorch's layers and gradients, in the layout that users get."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, users_network(problem))
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
+        super().__init__(problem, users_network(problem, weights))
 
 
 class ChannelsLast(TorchLoop):
     """PyTorch's layers and gradients, in the layout that is faster on the CPU."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, users_network(problem), torch.channels_last)
+    def __init__(self, problem: Problem, weights: list[Array]) -> None:
+        super().__init__(problem, users_network(problem, weights), torch.channels_last)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.benchmark import Timer
 
 from benchmarks.limit import Limit
 from benchmarks.peers.nhwc import from_nhwc, to_nhwc
@@ -14,7 +15,7 @@ from benchmarks.problem import Convolution, Problem, multiply_adds
 def test_our_network_and_users_network_are_the_same_function(channels: int) -> None:
     problem = Problem((1, 2, 4), channels, side=7)
     x = torch.rand(2, 1, 7, 7)
-    ours, users = our_network(problem), users_network(problem)
+    ours, users = our_network(problem, problem.weights()), users_network(problem, problem.weights())
     torch.testing.assert_close(ours.double()(x.double()), users.double()(x.double()))
 
 
@@ -53,6 +54,6 @@ def test_the_limit_is_more_than_a_matrix_product_reaches() -> None:
     limit = Limit()
     assert limit.width % 12 == 0
     a = torch.rand(512, 512)
-    timer = torch.utils.benchmark.Timer("a @ a", globals={"a": a}, num_threads=1)
+    timer = Timer("a @ a", globals={"a": a}, num_threads=1)
     reached = 512**3 / timer.timeit(5).mean / 1e9
     assert max(limit(1, 200_000) for _ in range(5)) > 0.5 * reached
