@@ -1,16 +1,13 @@
-"""Measures what docs/benchmarks.md reports: `python -m benchmarks`, or some of it by name.
+"""Measures how fast it is, all of it or some by name: `python -m benchmarks`.
 
-Writes docs/results/benchmarks_NAME.json, then draws the figures and tables. Takes about ten
-minutes; run it on a machine that is idle.
+Writes docs/results/benchmarks_NAME.json. Takes about ten minutes; run it on a machine that is idle.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
 
 from benchmarks import ops, record, scaling, step
-from benchmarks.report import draw
 from benchmarks.turns import Measurement
-from studies.__main__ import write_tables
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
     "step": step.standard,
@@ -27,15 +24,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(BENCHMARKS))
-    parser.add_argument("--draw", action="store_true", help="only figures and tables")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in BENCHMARKS]:
         parser.error(f"there is no {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
-    if not given.draw:
-        for name in given.names or BENCHMARKS:
-            record.measure(f"benchmarks_{name}", BENCHMARKS[name]())
-    draw()
-    write_tables()
+    for name in given.names or BENCHMARKS:
+        record.measure(f"benchmarks_{name}", BENCHMARKS[name]())
 
 
 if __name__ == "__main__":

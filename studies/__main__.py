@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from hydra.errors import InstantiationException
 
-from benchmarks import report
 from context_agg.cli.quiet import quiet
 from studies import convolutions, digits, gradients, lecture, mnist, post, reliability, scenes
 from studies.study import Study
@@ -36,10 +35,8 @@ def costs() -> str:
     )
 
 
-TABLES = {
-    "studies": costs,
-    **{name: table for study in STUDIES.values() for name, table in study.tables.items()},
-    **report.TABLES,
+TABLES = {"studies": costs} | {
+    name: table for study in STUDIES.values() for name, table in study.tables.items()
 }
 
 
