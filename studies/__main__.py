@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from hydra.errors import InstantiationException
 
+from benchmarks import report
 from context_agg.cli.quiet import quiet
 from studies import convolutions, digits, gradients, lecture, mnist, post, reliability, scenes
 from studies.study import Study
@@ -35,8 +36,10 @@ def costs() -> str:
     )
 
 
-TABLES = {"studies": costs} | {
-    name: table for study in STUDIES.values() for name, table in study.tables.items()
+TABLES = {
+    "studies": costs,
+    **{name: table for study in STUDIES.values() for name, table in study.tables.items()},
+    **report.TABLES,
 }
 
 
