@@ -55,7 +55,7 @@ def plot_models() -> Figure:
 
 def plot_best() -> Figure:
     """Held-out cost and accuracy of the best by epoch, a line per seed."""
-    runs = recorded_curves("mnist", "best")["best"]
+    runs = recorded_curves("mnist", "best").get("best", [])
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, scalar, label in (
@@ -66,7 +66,8 @@ def plot_best() -> Figure:
             draw_seeds(axes, [curves[scalar]], COLORS[seed], label=f"seed {seed}")
         axes.set(xlabel="epoch", ylabel=label)
     left.set_ylim(bottom=0)
-    left.legend()
+    if runs:
+        left.legend()
     return figure
 
 
@@ -74,7 +75,7 @@ def superior_table() -> str:
     """The answers to "who gets superior results?": published ones, and ours."""
     automatic = [run["final/accuracy"] for run in scores("post", "auto")["auto"]]
     basic = accuracies("backprop")["backprop/backprop-manual_model.init-normal"]
-    best = accuracies("best")["best"]
+    best = accuracies("best").get("best", [])
     return plain_table(
         [
             {"MNIST": name, "test accuracy": accuracy, "runs": str(runs)}
@@ -90,12 +91,15 @@ def superior_table() -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.4f}"
+    return f"{statistics.fmean(values):.4f}" if values else "missing"
 
 
 STUDY = Study(
     "mnist",
-    models={"basic_mnist": "backprop/backprop-manual_model.init-identity/seed-0"},
+    models={
+        "basic_mnist": ("backprop/backprop-manual_model.init-identity/seed-0",),
+        "best_mnist": ("best/seed-0", "best/seed-1", "best/seed-2"),
+    },
     figures={
         "mnist": plot_rules,
         "models": plot_models,

@@ -302,9 +302,9 @@ STUDY = Study(
     },
     needs=("front_end",),
     models={
-        "scenes_front_end": "front_end/seed-0",
-        "scenes_xavier": "basic/model.init-xavier/seed-0",
-        "scenes_identity": "basic/model.init-identity/seed-0",
+        "scenes_front_end": ("front_end/seed-0",),
+        "scenes_xavier": ("basic/model.init-xavier/seed-0",),
+        "scenes_identity": ("basic/model.init-identity/seed-0",),
     },
     figures={
         "scenes": plot_stages,

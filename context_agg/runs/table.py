@@ -76,7 +76,7 @@ def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
     """Formats the rows as a table of `mean ± spread`, for those of the columns that exist."""
-    columns = [column for column in columns if column in rows[0]]
+    columns = [column for column in columns if any(column in row for row in rows)]
     lines = [
         f"| variant | runs | {' | '.join(columns)} |",
         "| --- | ---: |" + " ---: |" * len(columns),
