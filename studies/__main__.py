@@ -19,6 +19,7 @@ from context_agg.cli import signals
 from context_agg.cli.quiet import quiet
 from studies import (
     additions,
+    camvid,
     collapse,
     convolutions,
     digits,
@@ -44,6 +45,7 @@ MODULES = (
     additions,
     scenes,
     starts,
+    camvid,
     gradients,
     convolutions,
     reliability,
