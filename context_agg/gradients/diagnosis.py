@@ -42,6 +42,7 @@ class Diagnosis:
         graph: the function as autograd sees it, for the slips inside it; None if there is none.
         grad_outputs: the gradients at the outputs.
         tolerance: the largest difference that counts as rounding, in units of the largest entry.
+        missing: what it may mean that autograd finds no gradient.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Diagnosis:
         graph: Graph | None,
         grad_outputs: Sequence[Tensor],
         tolerance: float,
+        missing: str,
     ) -> None:
         self._names, self._backward, self._truth, self._graph = names, backward, truth, graph
         self._grad_outputs, self._tolerance = grad_outputs, tolerance
+        self._missing = missing
         self._given = backward.given(grad_outputs)
         self._ours, self._right = backward(grad_outputs), truth(grad_outputs)
 
@@ -87,7 +90,7 @@ class Diagnosis:
         if not ours.isfinite().all():
             return f"is not finite at {int((~ours.isfinite()).sum())} of {ours.numel()} entries"
         if self._given[i] is None:
-            return "is missing: the backward returns None for it, or the forward detaches it"
+            return f"is missing: {self._missing}"
         if not torch.any(ours):
             return "is zero everywhere"
         use = use_of_grad_output(self._backward, i, self._grad_outputs, self._same)
@@ -193,11 +196,16 @@ class Diagnosis:
         return f" (relative difference {relative(self._ours[i], other):.0e})"
 
 
-def relative(ours: Tensor, right: Tensor) -> float:
-    """The largest difference, in units of the largest right entry."""
+def relative(ours: Tensor, right: Tensor, least: float = 0.0) -> float:
+    """The largest difference, in units of the largest right entry, or of `least` if that is more.
+
+    A right gradient in which everything cancels, as that of a bias before a batch norm, consists of
+    rounding errors; `least` is what they have to be compared with.
+    """
     if not right.numel():
         return 0.0
-    difference, scale = float((ours - right).abs().max()), float(right.abs().max())
+    difference = float((ours - right).abs().max())
+    scale = max(float(right.abs().max()), least)
     return difference / scale if scale else (float("inf") if difference else 0.0)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from context_agg.gradients.agreement import align
 from context_agg.gradients.diagnosis import Diagnosis, Graph, relative
 from context_agg.gradients.first_derivative import Backward, Cast, FirstDerivative, draw, leaves
+from context_agg.gradients.low_precision import low_errors, sensitivity
 from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.op_report import TensorReport
 from context_agg.gradients.probes import repeated
@@ -26,10 +27,13 @@ from context_agg.gradients.truth import (
 EXACT = 1e-9  # largest difference beside a reference, in units of the largest right entry
 SETTLED = 1e-6  # the same beside finite differences
 ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
+ROUNDED = 1e-15  # what rounding adds to a gradient, in units of the terms that cancel in it
+STEPPED = 1e-9  # the same of finite differences
 MOVE = 1e-10  # of the inputs, relative; float32 does not notice it
-ROUNDING = 6e-8  # the same, as float32 rounds
 FEW = 100  # wrong entries that are looked at for kinks
 SEED = 1  # of grad_output
+NO_GRADIENT = "the backward returns None for it, or the forward detaches it"
+NOT_RECORDED = "autograd did not record the backward, as with once_differentiable, detach or numpy"
 
 
 class Measurement:
@@ -57,6 +61,7 @@ class Measurement:
         self._function, self._reference = function, reference
         usual = SETTLED if reference is None else EXACT
         self._tolerance = usual if tolerance is None else tolerance
+        self._rounding = ROUNDED if reference is not None else STEPPED
         self._float32_tolerance = float32_tolerance
         self._steps = FINE
         self.tensors: list[TensorReport] = []
@@ -85,10 +90,11 @@ class Measurement:
             return
         grad_outputs = draw(backward.outputs, SEED)
         try:
-            self._compare(backward, truth, alone, grad_outputs, "grad_")
+            backward(grad_outputs)
         except Exception as error:
             self.faults.append(f"the backward raised {_said(error)}{_hint(error)}")
             return
+        self._compare(backward, truth, alone, grad_outputs)
         if second_order:
             self._compare_second(grad_outputs)
 
@@ -111,7 +117,7 @@ class Measurement:
             self._be_coarse("does not notice a change of 1e-10: it computes in float32 inside")
 
     def _be_coarse(self, why: str) -> None:
-        self._steps = COARSE
+        self._steps, self._rounding = COARSE, 1e-5
         self._tolerance = max(self._tolerance, self._float32_tolerance)
         self.remarks.append(
             f"the operator {why}; differences below {self._tolerance:.0e} cannot be told from "
@@ -130,8 +136,8 @@ class Measurement:
                 number, of = int((~settled).sum()), settled.numel()
                 self.remarks.append(
                     f"finite differences settle nothing at {number} of {of} entries of {name}: "
-                    "there is a kink or a jump, such as a ReLU at 0 or a maximum with two winners; "
-                    "they are left out"
+                    "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or too "
+                    "steep a slope; they are left out"
                 )
             if settled.numel() and not settled.any():
                 self.faults.append(
@@ -162,14 +168,17 @@ class Measurement:
         truth: Truth,
         alone: Differentiable | None,
         grad_outputs: Sequence[Tensor],
-        prefix: str,
+        prefix: str = "grad_",
+        missing: str = NO_GRADIENT,
     ) -> None:
         names = self._function.names
         right, ours = truth(grad_outputs), backward(grad_outputs)
         ours = [torch.where(known, a, 0) for known, a in zip(truth.settled, ours, strict=True)]
+        natural = _natural_sizes(truth, right, grad_outputs)
+        rounding = self._rounding / self._tolerance if self._tolerance else 0.0
         found = [
-            _report(prefix + name, a, b, self._tolerance)
-            for name, a, b in zip(names, ours, right, strict=True)
+            _report(prefix + name, a, b, self._tolerance, rounding * size)
+            for name, a, b, size in zip(names, ours, right, natural, strict=True)
         ]
         for i, (apart, _) in enumerate(repeated(backward, grad_outputs)):
             self._note_repetition(found[i].name, apart)
@@ -177,11 +186,12 @@ class Measurement:
         wrong = [i for i, report in enumerate(found) if not report.exact]
         if wrong:
             graph = self._graph(truth, alone, grad_outputs)
-            words = Diagnosis(names, backward, truth, graph, grad_outputs, self._tolerance).explain(
-                wrong
+            diagnosis = Diagnosis(
+                names, backward, truth, graph, grad_outputs, self._tolerance, missing
             )
+            words = diagnosis.explain(wrong)
             found = [replace(r, diagnosis=words.get(i, "")) for i, r in enumerate(found)]
-        self.tensors += self._in_low_precision(found, grad_outputs)
+        self.tensors += self._in_low_precision(found, grad_outputs, natural)
 
     def _note_repetition(self, name: str, apart: float) -> None:
         if apart > self._tolerance:
@@ -234,47 +244,25 @@ class Measurement:
         return Graph(alone, backward) if same else None
 
     def _in_low_precision(
-        self, found: Sequence[TensorReport], grad_outputs: Sequence[Tensor]
+        self, found: Sequence[TensorReport], grad_outputs: Sequence[Tensor], natural: list[float]
     ) -> list[TensorReport]:
         """Adds the errors in float32 and bfloat16."""
-        errors = {
-            dtype: self._low_errors(dtype, grad_outputs)
+        single, brain = (
+            low_errors(self._function, dtype, grad_outputs, natural)
             for dtype in (torch.float32, torch.bfloat16)
-        }
-        for i, error in enumerate(errors[torch.float32]):
-            if error is not None and found[i].exact and error > self._float32_tolerance:
-                self._note_float32(i, found[i].name, error, grad_outputs)
-        return [
-            replace(report, float32=errors[torch.float32][i], bfloat16=errors[torch.bfloat16][i])
-            for i, report in enumerate(found)
-        ]
-
-    def _low_errors(
-        self, dtype: torch.dtype, grad_outputs: Sequence[Tensor]
-    ) -> Sequence[float | None]:
-        rounded = [operand.to(dtype).double() for operand in self._function.operands]
-        given = [g.to(dtype).double() for g in grad_outputs]
-        right = Backward(self._function, leaves(rounded))(given)
-        try:
-            ours = Backward(Cast(self._function, dtype), leaves(rounded))(given)
-        except Exception:  # the operator does not compute in this dtype
-            return [None] * len(rounded)
-        return [relative(a, b) for a, b in zip(ours, right, strict=True)]
-
-    def _note_float32(
-        self, i: int, name: str, error: float, grad_outputs: Sequence[Tensor]
-    ) -> None:
-        """A large error in float32 is a mistake, unless rounding of the inputs does as much."""
-        operands = self._function.operands
-        noise = draw(operands, SEED)
-        moved = [t.double() * (1 + ROUNDING * n) for t, n in zip(operands, noise, strict=True)]
-        before, after = (
-            Backward(self._function, leaves(at))(grad_outputs)[i] for at in (operands, moved)
         )
-        if error > 10 * relative(after, before) and error < float("inf"):
-            self.faults.append(f"{name} is wrong by {error:.0e} in float32, though not in float64")
-        else:
-            self.remarks.append(f"{name} is ill-conditioned: its error in float32 is {error:.0e}")
+        for i, (report, error) in enumerate(zip(found, single, strict=True)):
+            if error is None or not report.exact or error <= self._float32_tolerance:
+                continue
+            if 10 * sensitivity(self._function, grad_outputs, i) < error < float("inf"):
+                words = f"is wrong by {error:.0e} in float32, though not in float64"
+                self.faults.append(f"{report.name} {words}")
+            else:
+                words = f"is ill-conditioned: its error in float32 is {error:.0e}"
+                self.remarks.append(f"{report.name} {words}")
+        return [
+            replace(report, float32=single[i], bfloat16=brain[i]) for i, report in enumerate(found)
+        ]
 
     def _compare_second(self, grad_outputs: Sequence[Tensor]) -> None:
         first = FirstDerivative(self._function, grad_outputs)
@@ -282,22 +270,39 @@ class Measurement:
         if self._reference is not None:
             right = FirstDerivative(self._reference, grad_outputs)
         second = Measurement(first, right, self._tolerance, self._float32_tolerance)
-        second._steps = self._steps
+        second._steps, second._rounding = self._steps, self._rounding
         try:
             backward = Backward(first, leaves(first.operands))
             seconds = draw(backward.outputs, SEED + 1)
-            second._compare(backward, second._truth(), None, seconds, "second derivative by ")
-        except ValueError:
-            raise
-        except Exception as error:
-            second.faults.append(f"the second derivative raised {_said(error)}")
+            backward(seconds)
+        except Exception as error:  # whatever a user's operator raises
+            self.faults.append(f"the second derivative raised {_said(error)}")
+            return
+        second._compare(
+            backward, second._truth(), None, seconds, "second derivative by ", NOT_RECORDED
+        )
         self.tensors += second.tensors
         self.faults += second.faults
         self.remarks += second.remarks
 
 
-def _report(name: str, ours: Tensor, right: Tensor, tolerance: float) -> TensorReport:
-    away = relative(ours, right)
+def _natural_sizes(
+    truth: Truth, right: Sequence[Tensor], grad_outputs: Sequence[Tensor]
+) -> list[float]:
+    """How large each gradient would be if nothing cancelled in it, roughly."""
+
+    def largest(tensors: Sequence[Tensor]) -> float:
+        return max((float(t.detach().abs().max()) for t in tensors if t.numel()), default=0.0)
+
+    all_of_it, sent = largest(right), largest(truth.outputs) * largest(grad_outputs)
+    sizes = [largest([operand]) for operand in truth.operands]
+    return [max(all_of_it, sent / size if size else 0.0) for size in sizes]
+
+
+def _report(
+    name: str, ours: Tensor, right: Tensor, tolerance: float, least: float = 0.0
+) -> TensorReport:
+    away = relative(ours, right, least)
     difference = float((ours - right).abs().max()) if ours.numel() else 0.0
     return TensorReport(name, away <= tolerance, difference, away, align(ours, right))
 

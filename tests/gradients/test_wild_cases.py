@@ -81,7 +81,7 @@ class ISRLU(Function):
     """The activation x / sqrt(1 + alpha x^2) where x is negative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, alpha: Tensor) -> Any:
         ctx.root = torch.rsqrt(1 + alpha * x.clamp(max=0) ** 2)
         return x * ctx.root
 
