@@ -125,8 +125,16 @@ class Measurement:
         )
 
     def _truth(self) -> Truth:
+        """The right gradients.
+
+        Raises:
+            ValueError: if the reference raises, or there is too much for finite differences.
+        """
         if self._reference is not None:
-            return ReferenceTruth(self._reference, leaves(self._reference.operands))
+            try:
+                return ReferenceTruth(self._reference, leaves(self._reference.operands))
+            except Exception as error:  # whatever a user's reference raises
+                raise ValueError(f"the reference raised {_said(error)}") from error
         operands = leaves(self._function.operands)
         with torch.no_grad():
             check_size(operands, self._function([operand.detach() for operand in operands]))

@@ -1,7 +1,9 @@
 """What a check of an operator has found, and its text."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
 
 from context_agg.gradients.agreement import Alignment
 
@@ -62,8 +64,29 @@ class OpReport:
         wrong = [f"{t.name} {t.diagnosis}" for t in self.tensors if not t.exact]
         return [*wrong, *self.faults]
 
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain lists and dictionaries; None for what is not a number."""
+        tensors = []
+        for tensor in self.tensors:
+            row = asdict(tensor) | {"alignment": tensor.alignment._asdict()}
+            tensors.append({name: _plain(value) for name, value in row.items()})
+        return {
+            "name": self.name,
+            "against": self.against,
+            "right": self.right,
+            "diagnoses": self.diagnoses,
+            "remarks": list(self.remarks),
+            "tensors": tensors,
+        }
+
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _lines(report: OpReport) -> Iterator[str]:

@@ -230,6 +230,11 @@ def test_too_much_for_finite_differences_is_refused() -> None:
     assert check_op(torch.sin, torch.zeros(30_000), torch.sin).right
 
 
+def test_a_reference_that_raises_is_named() -> None:
+    with pytest.raises(ValueError, match="the reference raised RuntimeError: size mismatch"):
+        check_op(torch.neg, draw(3), lambda x: torch.mv(x[None], x[:2]))
+
+
 # what it measures
 
 
