@@ -28,8 +28,7 @@ class _Detach(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":  # x.shape and the like
             return func(*args, **(kwargs or {}))
-        self._calls += 1
-        call = f"`{name}` (call {self._calls})"
+        call = f"`{name}` (call {self._calls + 1})"
 
         def use(tensor: Tensor) -> Tensor:
             operand = self._names.get(id(tensor))
@@ -40,6 +39,9 @@ class _Detach(TorchFunctionMode):
 
         given = map_tensors(use, [tuple(args), dict(kwargs or {})])
         out = func(*given[0], **given[1])
+        if not isinstance(out, Tensor | tuple):
+            return out  # x.is_floating_point() and the like
+        self._calls += 1
         return map_tensors(result, out) if isinstance(out, Tensor) or type(out) is tuple else out
 
     def _passed(self, tensor: Tensor, words: str) -> Tensor:

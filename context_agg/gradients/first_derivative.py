@@ -34,9 +34,17 @@ class Backward:
         with torch.enable_grad():
             self.outputs = function(operands)
 
-    def given(self, grad_outputs: Sequence[Tensor]) -> list[Tensor | None]:
-        """The gradients as autograd has them: None for what it does not reach."""
-        pairs = [(y, g) for y, g in zip(self.outputs, grad_outputs, strict=True) if y.requires_grad]
+    def given(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The gradients as autograd has them: None for what it does not reach.
+
+        Args:
+            grad_outputs: a gradient for every output; None for an output that is not used.
+        """
+        pairs = [
+            (y, g)
+            for y, g in zip(self.outputs, grad_outputs, strict=True)
+            if y.requires_grad and g is not None
+        ]
         if not pairs:
             return [None] * len(self.operands)
         outputs, grads = zip(*pairs, strict=True)
@@ -44,7 +52,7 @@ class Backward:
             torch.autograd.grad(outputs, self.operands, grads, retain_graph=True, allow_unused=True)
         )
 
-    def __call__(self, grad_outputs: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
         """The gradients; 0 for what autograd does not reach."""
         return [
             torch.zeros_like(leaf) if grad is None else grad.detach()

@@ -13,7 +13,6 @@ from context_agg.gradients.first_derivative import Backward, Cast, FirstDerivati
 from context_agg.gradients.low_precision import low_errors, sensitivity
 from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.op_report import TensorReport
-from context_agg.gradients.probes import repeated
 from context_agg.gradients.truth import (
     COARSE,
     FINE,
@@ -94,6 +93,7 @@ class Measurement:
         except Exception as error:
             self.faults.append(f"the backward raised {_said(error)}{_hint(error)}")
             return
+        self._use_each_output(backward, grad_outputs)
         self._compare(backward, truth, alone, grad_outputs)
         if second_order:
             self._compare_second(grad_outputs)
@@ -130,27 +130,29 @@ class Measurement:
         Raises:
             ValueError: if the reference raises, or there is too much for finite differences.
         """
+        truth: Truth
         if self._reference is not None:
             try:
-                return ReferenceTruth(self._reference, leaves(self._reference.operands))
+                truth = ReferenceTruth(self._reference, leaves(self._reference.operands))
             except Exception as error:  # whatever a user's reference raises
                 raise ValueError(f"the reference raised {_said(error)}") from error
-        operands = leaves(self._function.operands)
-        with torch.no_grad():
-            check_size(operands, self._function([operand.detach() for operand in operands]))
-        truth = DifferenceTruth(self._function, operands, self._steps)
+            why = "the reference's own gradient is not finite"
+        else:
+            operands = leaves(self._function.operands)
+            with torch.no_grad():
+                check_size(operands, self._function([t.detach().clone() for t in operands]))
+            truth = DifferenceTruth(self._function, operands, self._steps)
+            why = (
+                "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or too steep "
+                "a slope for finite differences"
+            )
         for name, settled in zip(self._function.names, truth.settled, strict=True):
             if not settled.all():
-                number, of = int((~settled).sum()), settled.numel()
-                self.remarks.append(
-                    f"finite differences settle nothing at {number} of {of} entries of {name}: "
-                    "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or too "
-                    "steep a slope; they are left out"
-                )
+                number = f"{int((~settled).sum())} of {settled.numel()} entries of {name}"
+                self.remarks.append(f"{number} are left out: {why}")
             if settled.numel() and not settled.any():
                 self.faults.append(
-                    f"grad_{name} cannot be settled by finite differences at all: give a "
-                    "reference, or other inputs"
+                    f"grad_{name} cannot be settled: give a reference, or other inputs"
                 )
         return truth
 
@@ -170,6 +172,17 @@ class Measurement:
                 self.tensors.append(found if found.exact else replace(found, diagnosis=words))
         return True
 
+    def _use_each_output(self, backward: Backward, grad_outputs: Sequence[Tensor]) -> None:
+        """Finds a backward that needs a gradient at every output, as when a loss uses but one."""
+        for k, g in enumerate(grad_outputs):
+            try:
+                backward([g if i == k else None for i in range(len(grad_outputs))])
+            except Exception as error:  # whatever a user's operator raises
+                self.faults.append(
+                    f"the backward raised {_said(error)} where only y[{k}] is used: "
+                    "grad_output of the others is None then"
+                )
+
     def _compare(
         self,
         backward: Backward,
@@ -188,29 +201,32 @@ class Measurement:
             _report(prefix + name, a, b, self._tolerance, rounding * size)
             for name, a, b, size in zip(names, ours, right, natural, strict=True)
         ]
-        for i, (apart, _) in enumerate(repeated(backward, grad_outputs)):
-            self._note_repetition(found[i].name, apart)
         found = [self._excuse(i, report, ours[i], right[i]) for i, report in enumerate(found)]
-        wrong = [i for i, report in enumerate(found) if not report.exact]
+        again = backward(grad_outputs)
+        for i, known in enumerate(truth.settled):
+            apart = relative(torch.where(known, again[i], 0), ours[i], rounding * natural[i])
+            found[i] = self._repeated(found[i], apart)
+        wrong = [i for i, report in enumerate(found) if not (report.exact or report.diagnosis)]
         if wrong:
             graph = self._graph(truth, alone, grad_outputs)
             diagnosis = Diagnosis(
                 names, backward, truth, graph, grad_outputs, self._tolerance, missing
             )
-            words = diagnosis.explain(wrong)
-            found = [replace(r, diagnosis=words.get(i, "")) for i, r in enumerate(found)]
+            for i, words in diagnosis.explain(wrong).items():
+                found[i] = replace(found[i], diagnosis=words)
         self.tensors += self._in_low_precision(found, grad_outputs, natural)
 
-    def _note_repetition(self, name: str, apart: float) -> None:
+    def _repeated(self, report: TensorReport, apart: float) -> TensorReport:
+        """Says of a gradient how far those of two backward passes lie apart."""
         if apart > self._tolerance:
-            self.faults.append(
-                f"{name} differs between two backward passes of the same forward pass, by "
-                f"{apart:.0e} of its largest entry: not deterministic"
-            )
-        elif apart > 0:
+            words = f"is not deterministic: two backward passes lie {apart:.0e} apart"
+            return replace(report, exact=False, diagnosis=words)
+        if apart > 0:
             self.remarks.append(
-                f"{name} differs by {apart:.0e} between two backward passes: sums in another order"
+                f"{report.name} differs by {apart:.0e} between two backward passes: sums in "
+                "another order"
             )
+        return report
 
     def _excuse(self, i: int, report: TensorReport, ours: Tensor, right: Tensor) -> TensorReport:
         """Takes back what lies on kinks only, where the reference is no more right."""

@@ -43,16 +43,6 @@ def use_of_grad_output(
     return None
 
 
-def repeated(backward: Backward, grad_outputs: Sequence[Tensor]) -> list[tuple[float, Tensor]]:
-    """How far the gradients of two backward passes lie apart, in units of the largest entry."""
-    found = []
-    for a, b in zip(backward(grad_outputs), backward(grad_outputs), strict=True):
-        scale = float(a.abs().max()) if a.numel() else 0.0
-        apart = float((a - b).abs().max()) if a.numel() else 0.0
-        found.append((apart / scale if scale else apart, a))
-    return found
-
-
 class MaskProbe:
     """Looks for a mistake in the mask of a ReLU, a dropout or a clamp.
 

@@ -33,11 +33,16 @@ class Truth(Protocol):
 
 
 class ReferenceTruth(Backward):
-    """The gradients of a reference, by autograd."""
+    """The gradients of a reference, by autograd; 0 where they are not finite."""
 
     def __init__(self, function: Differentiable, operands: Sequence[Tensor]) -> None:
         super().__init__(function, operands)
-        self.settled = [torch.ones_like(operand, dtype=torch.bool) for operand in operands]
+        gradients = super().__call__([torch.ones_like(y) for y in self.outputs])
+        self.settled = [gradient.isfinite() for gradient in gradients]
+
+    def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
+        gradients = super().__call__(grad_outputs)
+        return [torch.where(a, g, 0) for a, g in zip(self.settled, gradients, strict=True)]
 
 
 @dataclass(frozen=True)
