@@ -23,6 +23,7 @@ from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.build import build
 from context_agg.runs.catch import CHECKS, catch_rows
+from studies.checkers import measure_checkers
 from studies.plots import RULES
 from studies.results import read
 from studies.step import step
@@ -253,7 +254,12 @@ STUDY = Study(
         "catch": measure_catch,
         "finite_differences": measure_differences,
         "identity_broken": measure_collapse,
+        "checkers": measure_checkers,
     },
     figures={"broken": plot_broken, "catch": plot_catch, "identity_broken": plot_collapse},
-    tables={"starts": start_table, "catch": lambda: plain_table(read("catch"))},
+    tables={
+        "starts": start_table,
+        "catch": lambda: plain_table(read("catch")),
+        "checkers": lambda: plain_table(read("checkers")),
+    },
 )
