@@ -203,7 +203,7 @@ class ContextModule(nn.Module):
         for layer in self.convolutions:
             x = layer(x)
             if self.padding != "same":
-                x = _crop(x, layer.margin)  # cuts off outputs that saw the layer's padding
+                x = crop(x, layer.margin)  # cuts off outputs that saw the layer's padding
         return x.contiguous() if nchw else x
 
     def _initialise(self, init: str, init_std: float | None) -> None:
@@ -223,7 +223,8 @@ class ContextModule(nn.Module):
             nn.init.zeros_(conv.bias)
 
 
-def _crop(x: Tensor, margin: int) -> Tensor:
+def crop(x: Tensor, margin: int) -> Tensor:
+    """Cuts off so many pixels on each side of maps (..., H, W)."""
     return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
 
 

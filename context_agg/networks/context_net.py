@@ -85,7 +85,7 @@ class ContextNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.context(self.front_end(x)))
-        return enlarged(logits, x)
+        return enlarged(logits, x, self.front_end)
 
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:

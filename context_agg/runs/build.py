@@ -19,10 +19,12 @@ from context_agg.callbacks.progress import RunProgress
 from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
+from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import check_memory, size_keys
 from context_agg.runs.parts import make
+from context_agg.runs.start_from import starts_from_imagenet
 from context_agg.training.learner import Learner
 
 
@@ -68,10 +70,11 @@ def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     return network
 
 
-def check_network(cfg: DictConfig, spec: DataSpec) -> None:
+def check_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """Rejects a network that cannot be built, or not be trained in the memory that there is.
 
-    It is built on PyTorch's meta device, whose tensors have a shape but no memory.
+    Returns:
+        The network on PyTorch's meta device, whose tensors have a shape but no memory.
 
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
@@ -85,6 +88,7 @@ def check_network(cfg: DictConfig, spec: DataSpec) -> None:
             raise ValueError(f"model: PyTorch cannot count its weights; lower {sizes}") from error
         raise
     check_memory(cfg, network, torch.device(accelerator(cfg)))
+    return network
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:
@@ -94,15 +98,19 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
 
     Raises:
         InstantiationException: for a value that a constructor rejects.
+        OSError, ValueError: if weights to start from are missing.
     """
     specs: dict[str, DataSpec] = {}
+    from_imagenet: list[VGGFrontEnd] = []
     for cfg in map(copy.deepcopy, configs):  # instantiate resolves interpolations in place
         data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
         if data not in specs:
             specs[data] = make(ImageData, "data", cfg.data).spec
-        check_network(cfg, specs[data])
+        from_imagenet += starts_from_imagenet(cfg, check_network(cfg, specs[data]))
         _check_loss(make(nn.Module, "loss", cfg.loss), specs[data])
         build_callbacks(cfg, specs[data])
+    if from_imagenet:
+        imagenet_file()
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
