@@ -12,6 +12,7 @@ from context_agg.networks import vgg
 from context_agg.networks.vgg import VGGFrontEnd
 from context_agg.runs import start_from
 from context_agg.runs.build import build, check_parts
+from context_agg.runs.directory import MARK
 from context_agg.runs.start_from import load_start
 from context_agg.train import train
 from tests.colour_scenes import with_colour_scenes
@@ -48,7 +49,6 @@ def test_a_frozen_front_end_drops_nothing() -> None:
 def test_a_run_starts_from_the_weights_of_imagenet_unless_it_starts_from_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One network less the weights that the file has is the same for every file."""
     monkeypatch.setattr(vgg, "WIDTHS", (2, 3, 3, 4, 4, 5))
     monkeypatch.setattr(start_from, "imagenet_file", lambda: tmp_path / "vgg.pth")
     loaded: list[Path] = []
@@ -78,7 +78,7 @@ def test_missing_weights_are_told_before_the_runs_of_a_sweep(
     check_parts([config("front_end.weights=random")])
 
 
-def test_missing_weights_are_one_message_and_leave_nothing(
+def test_missing_weights_are_one_message_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> Path:
@@ -88,7 +88,8 @@ def test_missing_weights_are_one_message_and_leave_nothing(
     monkeypatch.setattr(start_from, "imagenet_file", missing)
     with pytest.raises(UserError, match="there is no vgg16"):
         train(config(NARROW, *ONE_STEP), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    written = {file.name for file in (tmp_path / "run").iterdir()}
+    assert written <= {MARK}  # which the command removes
 
 
 def test_grey_images_are_refused_in_one_message() -> None:
