@@ -67,7 +67,7 @@ class ImageData(L.LightningDataModule):
             if isinstance(images, PairDataset):  # whoever reads files checks them one by one
                 datasets.append(images)
                 continue
-            _check(part, images, len(classes), dense)
+            _check(name, part, images, len(classes), dense)
             datasets.append(ImageDataset(*images, augment if part == "train" else None))
         self.train, self.held_out, self.test = datasets
         if held_out == "test":
@@ -111,28 +111,29 @@ def check_loading(batch_size: int, held_out: str) -> None:
     check_whole("batch_size", batch_size)
 
 
-def _check(part: str, data: Images, classes: int, dense: bool) -> None:
+def _check(name: str, part: str, data: Images, classes: int, dense: bool) -> None:
     images, target = data
     expected = (len(images), *images.shape[2:]) if dense else (len(images),)
     if len(images) == 0:
-        raise ValueError(f"there are no {part} images")
+        raise ValueError(f"{name}: there are no {part} images")
     if target.shape != expected:
         kind = "a class for every pixel" if dense else "a class for every image"
         raise ValueError(
-            f"the {part} targets have shape {tuple(target.shape)}, the images "
+            f"{name}: the {part} targets have shape {tuple(target.shape)}, the images "
             f"{tuple(images.shape)}; {kind} needs {expected}"
         )
     if dense and (blank := (target == VOID).flatten(1).all(1)).any():
         number = int(blank.nonzero()[0])
-        raise ValueError(f"{part} image {number} has no pixel with a class; leave it out")
+        raise ValueError(f"{name}: {part} image {number} has no pixel with a class; leave it out")
     wrong = (target < 0) | (target >= classes)
     if dense:
         wrong &= target != VOID
     if wrong.any():
-        label = target[wrong].min()
+        number, *_ = first = wrong.nonzero()[0].tolist()
         raise ValueError(
-            f"the {part} targets contain the label {label}; there are {classes} classes, 0 to "
-            f"{classes - 1}" + (f", and {VOID} for pixels to ignore" if dense else "")
+            f"{name}: {part} image {number} has the label {int(target[tuple(first)])}; there are "
+            f"{classes} classes, 0 to {classes - 1}"
+            + (f", and {VOID} for pixels to ignore" if dense else "")
         )
 
 
