@@ -26,7 +26,9 @@ from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import available, check_memory, size_keys
 from context_agg.runs.parts import make
 from context_agg.runs.start_from import starts_from_imagenet
+from context_agg.training.class_weights import class_frequencies, training_labels
 from context_agg.training.learner import Learner
+from context_agg.training.losses import WeightedCrossEntropy
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
@@ -51,6 +53,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make(Optimizer, "optimizer", cfg.optimizer, trained)
     loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
+    if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
+        loss.balance(class_frequencies(training_labels(data), len(data.spec.classes)))
     _check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
@@ -110,7 +114,10 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
         if data not in specs:
             specs[data] = make(ImageData, "data", cfg.data).spec
         from_imagenet += starts_from_imagenet(cfg, check_network(cfg, specs[data]))
-        _check_loss(make(nn.Module, "loss", cfg.loss), specs[data])
+        loss = make(nn.Module, "loss", cfg.loss)
+        if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
+            loss.balance(torch.ones(len(specs[data].classes)))  # any will do to try it
+        _check_loss(loss, specs[data])
         build_callbacks(cfg, specs[data])
     if from_imagenet:
         imagenet_file()
@@ -120,6 +127,7 @@ def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
     """The callbacks of a run; what makes a checkpoint the best depends on the data."""
     options: dict[Any, dict[str, Any]] = {
         "best_checkpoint": {"dense": spec.dense},
+        "first_loss": {"fresh": cfg.start_from is None},
         "front_end_maps": {"frozen": list(cfg.frozen)},
     }
     return [

@@ -98,3 +98,45 @@ def test_grey_images_are_refused_in_one_message() -> None:
     cfg.model.channels = None
     with pytest.raises(Exception, match="front_end: VGG-16 takes colour images with 3 channels"):
         build(cfg)
+
+
+# the loss
+
+
+def test_classes_are_balanced_by_the_training_labels(tmp_path: Path) -> None:
+    cfg = config(NARROW, RANDOM, "loss=weighted_cross_entropy", *ONE_STEP, "trainer.max_epochs=1")
+    data, learner = build(cfg)
+    labels = data.train.target
+    counts = torch.stack([(labels == number).flatten(1).sum(1) for number in range(4)])
+    frequency = counts.sum(1) / (labels != 255).sum()  # each class is in each image
+    weight = learner.loss.weight
+    assert isinstance(weight, torch.Tensor)
+    torch.testing.assert_close(weight, frequency.sort().values[1:3].mean() / frequency)
+    assert train(cfg, tmp_path / "run")["test/loss"] > 0
+
+
+def test_weights_for_other_classes_are_refused_before_a_sweep() -> None:
+    check_parts([config(NARROW, RANDOM, "loss=weighted_cross_entropy")])
+    wrong = config(NARROW, RANDOM, "loss=weighted_cross_entropy", "loss.class_weights=[1,2]")
+    with pytest.raises(ValueError, match="class_weights: there are 2 for 4 classes"):
+        check_parts([wrong])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warns"),
+    [
+        (["model.init=normal", "model.init_std=1"], True),
+        (["model.init=normal", "model.init_std=1", "+trainer.accumulate_grad_batches=2"], True),
+        (["model.init=normal", "model.init_std=1", "loss=weighted_cross_entropy"], True),
+        (["model.init=identity"], False),
+    ],
+)
+def test_a_first_loss_far_above_that_of_guessing_is_one_line(
+    overrides: list[str], warns: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ["model.channels=4", "trainer.accelerator=cpu", "backprop=auto", *ONE_STEP]
+    cfg = with_colour_scenes(compose_config(*plain, "trainer.max_epochs=2", *overrides))
+    train(cfg, tmp_path / "run")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "the first loss is" in line]
+    assert len(lines) == warns
+    assert not warns or "guessing, ln(4) = 1.39" in lines[0]
