@@ -38,6 +38,7 @@ class ImageData(L.LightningDataModule):
             during training, and the validation images are trained on).
         seed: the order of the training images depends on it and on the epoch.
         augment: changes the training images, batch by batch.
+        workers: processes that read images, of the parts that are not in memory.
 
     Raises:
         ValueError: for an unknown `held_out`, a batch size below 1, an empty part, or targets that
@@ -58,9 +59,11 @@ class ImageData(L.LightningDataModule):
         held_out: str,
         seed: int,
         augment: Augment | None = None,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         check_loading(batch_size, held_out)
+        check_whole("workers", workers, 0)
         parts = {"train": train, "validation": validation, "test": test}
         datasets: list[BatchDataset] = []
         for part, images in parts.items():
@@ -78,6 +81,7 @@ class ImageData(L.LightningDataModule):
         self.held_out_name = held_out
         self.batch_size = batch_size
         self.seed = seed
+        self.workers = workers
 
     def train_dataloader(self) -> DataLoader[Images]:
         return self._loader(self.train, shuffle=True)
@@ -96,9 +100,10 @@ class ImageData(L.LightningDataModule):
         return network_input(images, dtype), target.long()
 
     def _loader(self, dataset: BatchDataset, *, shuffle: bool) -> DataLoader[Images]:
-        return EpochLoader(
-            dataset, EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
+        batches = EpochBatches(
+            len(dataset), self.batch_size, self.seed, shuffle=shuffle, kinds=dataset.kinds
         )
+        return EpochLoader(dataset, batches, self.workers if dataset.streams else 0)
 
 
 def check_loading(batch_size: int, held_out: str) -> None:
