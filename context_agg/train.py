@@ -67,14 +67,14 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
     from context_agg.runs import build, curves, directory, load, resume, summary
     from context_agg.runs.records import NEEDED
-    from context_agg.runs.start_from import start_from
+    from context_agg.runs.start_from import load_start
     from context_agg.training.arithmetic import compile_kernels
 
     with one_message():
         cut_off = resume.cut_off(output_dir, cfg, grow=grow)
         data, learner = build.build(cfg)
         if cut_off is None:
-            start_from(cfg, learner.network, data.spec)
+            load_start(cfg, learner.network, data.spec)
         last = LastCheckpoint(**cfg.checkpoint)
         logger = build.build_logger(output_dir, purge_step=cut_off.logged if cut_off else 0)
         callbacks = [*build.build_callbacks(cfg, data.spec), last]

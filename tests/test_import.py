@@ -59,6 +59,8 @@ REPORT = {"matplotlib", "tensorboard", "hydra"}
         ("check", ["--help"], {"hydra"}),
         ("check", ["opp=1"], {"hydra"}),
         ("evaluate", ["--help"], {"hydra"}),
+        ("data.__main__", ["--help"], {"hydra"}),
+        ("data.__main__", [], {"hydra"}),
         ("train", ["--help"], {"hydra"}),
         ("train", ["optimizer.lrr=1"], {"hydra"}),
         ("train", ["+trainer.fast_dev_run=true"], {"hydra"}),

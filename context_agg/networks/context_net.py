@@ -88,7 +88,7 @@ class ContextNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.cache(x) if self.cache is not None else self.front_end(x)
         logits: Tensor = self.head(self.context(maps))
-        return enlarged(logits, x)
+        return enlarged(logits, x, self.front_end)
 
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:

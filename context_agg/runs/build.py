@@ -20,11 +20,15 @@ from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
 from context_agg.networks.context_net import ContextNet
+from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import available, check_memory, size_keys
 from context_agg.runs.parts import make
+from context_agg.runs.start_from import starts_from_imagenet
+from context_agg.training.class_weights import class_frequencies, training_labels
 from context_agg.training.learner import Learner
+from context_agg.training.losses import WeightedCrossEntropy
 
 
 def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
@@ -49,6 +53,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make(Optimizer, "optimizer", cfg.optimizer, trained)
     loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
+    if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
+        loss.balance(class_frequencies(training_labels(data), len(data.spec.classes)))
     _check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
@@ -71,10 +77,11 @@ def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     return network
 
 
-def check_network(cfg: DictConfig, spec: DataSpec) -> None:
+def check_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """Rejects a network that cannot be built, or not be trained in the memory that there is.
 
-    It is built on PyTorch's meta device, whose tensors have a shape but no memory.
+    Returns:
+        The network on PyTorch's meta device, whose tensors have a shape but no memory.
 
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
@@ -88,6 +95,7 @@ def check_network(cfg: DictConfig, spec: DataSpec) -> None:
             raise ValueError(f"model: PyTorch cannot count its weights; lower {sizes}") from error
         raise
     check_memory(cfg, network, torch.device(accelerator(cfg)))
+    return network
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:
@@ -97,21 +105,29 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
 
     Raises:
         InstantiationException: for a value that a constructor rejects.
+        OSError, ValueError: if weights to start from are missing.
     """
     specs: dict[str, DataSpec] = {}
+    from_imagenet: list[VGGFrontEnd] = []
     for cfg in map(copy.deepcopy, configs):  # instantiate resolves interpolations in place
         data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
         if data not in specs:
             specs[data] = make(ImageData, "data", cfg.data).spec
-        check_network(cfg, specs[data])
-        _check_loss(make(nn.Module, "loss", cfg.loss), specs[data])
+        from_imagenet += starts_from_imagenet(cfg, check_network(cfg, specs[data]))
+        loss = make(nn.Module, "loss", cfg.loss)
+        if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
+            loss.balance(torch.ones(len(specs[data].classes)))  # any will do to try it
+        _check_loss(loss, specs[data])
         build_callbacks(cfg, specs[data])
+    if from_imagenet:
+        imagenet_file()
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
     """The callbacks of a run; what makes a checkpoint the best depends on the data."""
     options: dict[Any, dict[str, Any]] = {
         "best_checkpoint": {"dense": spec.dense},
+        "first_loss": {"fresh": cfg.start_from is None},
         "front_end_maps": {"frozen": list(cfg.frozen)},
     }
     return [

@@ -75,6 +75,9 @@ class Learner(L.LightningModule):
         for module in self.network.modules():
             if callable(set_epoch := getattr(module, "set_epoch", None)):
                 set_epoch(self.current_epoch)
+            weights = list(module.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()  # what is frozen drops nothing
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         loss = self._step(batch, self.train_loss, self.train_metrics)

@@ -98,7 +98,10 @@ MISTAKES = [
     (["+trainer.strategy=ddp"], ["nothing reads it", "accumulate_grad_batches, benchmark"]),
     (["+trainer.logger=false"], ["'trainer.logger'", "nothing reads it"]),
     (["+optimizer.btas=[0,0]"], ["'optimizer.btas'", "nothing reads it"]),
-    (["data.root=x"], ["'data.root'", "it belongs to data=digit_scenes data=fashion_mnist"]),
+    (
+        ["data.root=x"],
+        ["'data.root'", "it belongs to data=camvid data=cityscapes"],
+    ),
     (["model=linear", "model.channels=3"], ["'model.channels'", "model=basic"]),
     (["model=basic,linear", "model.nix=3"], ["'model.nix'"]),
     (["backprop=auto=manual"], ["cannot read backprop=auto=manual", "quotes"]),

@@ -363,9 +363,9 @@ def pair(images: tuple[int, ...], target: Any) -> tuple[torch.Tensor, torch.Tens
         (
             torch.full((2, 4, 5), 3),
             True,
-            "contain the label 3; there are 3 classes, 0 to 2, and 255",
+            "x: train image 0 has the label 3; there are 3 classes, 0 to 2, and 255",
         ),
-        (torch.full((2, 4, 5), -1), True, "contain the label -1"),
+        (torch.full((2, 4, 5), -1), True, "x: train image 0 has the label -1"),
         (
             torch.zeros(2, 5, 4),
             True,
@@ -373,7 +373,7 @@ def pair(images: tuple[int, ...], target: Any) -> tuple[torch.Tensor, torch.Tens
         ),
         (torch.zeros(2), True, "a class for every pixel"),
         (torch.zeros(2, 4, 5), False, "a class for every image"),
-        (torch.tensor([0, 255]), False, "contain the label 255"),
+        (torch.tensor([0, 255]), False, "x: train image 1 has the label 255"),
         (torch.zeros(3), False, "a class for every image"),
         (torch.full((2, 4, 5), 255), True, "image 0 has no pixel with a class"),
     ],
