@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -123,7 +124,8 @@ def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
         "callbacks": [*options.get("callbacks", ()), *progress],
         "deterministic": cfg.determinism == "strict",
         "enable_progress_bar": on_terminal,
-        "plugins": [SafeCheckpointIO()],
+        # Lightning would look for a launcher, and warn where Slurm is installed and not used
+        "plugins": [SafeCheckpointIO(), LightningEnvironment()],
     }
     trainer = make(L.Trainer, "trainer", cfg.trainer, **options, _convert_="all")
     # The signals have one owner, cli/signals.py. Lightning would take SIGTERM over while it runs,
