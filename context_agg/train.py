@@ -62,10 +62,9 @@ def train(
 
 
 def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) -> dict[str, float]:
-    import torch
-
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
     from context_agg.runs import build, curves, directory, load, resume, summary
+    from context_agg.runs.endings import explained
     from context_agg.runs.records import NEEDED
     from context_agg.runs.start_from import start_from
     from context_agg.training.arithmetic import compile_kernels
@@ -87,7 +86,7 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
 
     signals.at_once(None)
     signals.check()
-    try:
+    with explained(output_dir, last):
         directory.begin(output_dir, cfg, data.spec)
         print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
         if cut_off is None:
@@ -108,27 +107,6 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         signals.at_once(None)
         directory.write_scores(output_dir, scores)
         print(summary.describe_end(scores, output_dir))
-    except signals.Stopped as stopped:
-        raise signals.Stopped(stopped.by, summary.kept(output_dir, last.step)) from None
-    except BrokenPipeError:
-        raise
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-            raise UserError(
-                "there is not enough memory for a step; lower data.batch_size or the size of the "
-                f"network. {summary.kept(output_dir, last.step)}"
-            ) from error
-        if "does not have a deterministic implementation" not in str(error):
-            raise
-        operation = str(error).partition(" does not have")[0]
-        raise UserError(
-            f"determinism=strict: {operation} has no deterministic form on this device; use "
-            "determinism=seeded"
-        ) from error
-    except OSError as error:  # a full disk, for instance
-        raise UserError(
-            f"cannot write: {error.strerror or error}; {summary.kept(output_dir, last.step)}"
-        ) from error
     return scores
 
 
