@@ -42,6 +42,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     network = build_network(cfg, data.spec)
     if _channels_last(cfg):
         network.to(memory_format=torch.channels_last)
+    if cfg.trainer.precision == "64-true":  # Lightning does it after it has read a checkpoint
+        network.double()
     if cfg.compile:
         network.compile()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
