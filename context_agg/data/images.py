@@ -8,7 +8,14 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from context_agg.data.batches import Augment, EpochBatches, EpochLoader, ImageDataset, Images
+from context_agg.data.batches import (
+    Augment,
+    EpochBatches,
+    EpochLoader,
+    ImageDataset,
+    Images,
+    Shard,
+)
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID, DataSpec
 from context_agg.ops.checks import check_choice, check_whole
@@ -25,11 +32,14 @@ class ImageData(L.LightningDataModule):
         classes: names of the classes, in order.
         margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own, or `VOID`.
-        batch_size: images in a batch.
+        batch_size: images in a batch of one process.
         held_out: "validation", or "test" (as in the 2018 post: the test images are evaluated
             during training, and the validation images are trained on).
         seed: the order of the training images depends on it and on the epoch.
         augment: changes the training images, batch by batch.
+
+    Attributes:
+        shard: the part of a batch that this process takes, if several share it.
 
     Raises:
         ValueError: for an unknown `held_out`, a batch size below 1, an empty part, or targets that
@@ -66,6 +76,7 @@ class ImageData(L.LightningDataModule):
         self.held_out_name = held_out
         self.batch_size = batch_size
         self.seed = seed
+        self.shard = Shard()
 
     def train_dataloader(self) -> DataLoader[Images]:
         return self._loader(self.train, shuffle=True)
@@ -84,9 +95,9 @@ class ImageData(L.LightningDataModule):
         return network_input(images, dtype), target.long()
 
     def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Images]:
-        return EpochLoader(
-            dataset, EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
-        )
+        size = self.batch_size * self.shard.ranks
+        batches = EpochBatches(len(dataset), size, self.seed, shuffle=shuffle)
+        return EpochLoader(dataset, batches, self.shard)
 
 
 def check_loading(batch_size: int, held_out: str) -> None:
