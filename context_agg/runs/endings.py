@@ -1,5 +1,6 @@
 """What a run that cannot finish says: why, what is kept of it, and the way out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import torch
 
 from context_agg.callbacks.last_checkpoint import LastCheckpoint
-from context_agg.cli import signals
+from context_agg.cli import ranks, signals
 from context_agg.cli.errors import UserError
 from context_agg.runs.summary import kept
+
+LOST = re.compile("gloo|nccl|store", re.IGNORECASE)  # in what PyTorch says of a lost connection
 
 
 @contextmanager
@@ -35,6 +38,11 @@ def explained(output_dir: Path, last: LastCheckpoint) -> Iterator[None]:
             raise UserError(
                 "there is not enough memory for a step; lower data.batch_size or the size of the "
                 f"network. {kept(output_dir, last.step)}"
+            ) from error
+        if ranks.count() > 1 and LOST.search(str(error)):
+            raise UserError(
+                "another process of the run has ended, and so this one ends too; "
+                f"{kept(output_dir, last.step)}"
             ) from error
         if "does not have a deterministic implementation" not in str(error):
             raise
