@@ -54,6 +54,13 @@ def install() -> None:
             signal.signal(number, _handle)
 
 
+def leave() -> None:
+    """Leaves them to the system, which ends the process without a word, until `follow`."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def received() -> Signals | None:
     """The first signal that has arrived."""
     return _received
@@ -65,8 +72,17 @@ def check() -> None:
     Raises:
         Stopped: if so.
     """
-    if _received is not None:
-        raise Stopped(_received)
+    stop(_received or 0)
+
+
+def stop(number: int) -> None:
+    """Ends the work by a signal, which another process of the run may have got; 0 is none.
+
+    Raises:
+        Stopped: if it is one.
+    """
+    if number:
+        raise Stopped(Signals(number))
 
 
 def at_once(end: Callable[[], str] | None) -> None:

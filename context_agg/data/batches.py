@@ -4,6 +4,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby, islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,20 @@ Images = tuple[Tensor, Tensor]
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """(a batch of images, a random generator) -> the changed batch."""
+
+
+class Shard(NamedTuple):
+    """Which part of every batch a process takes: part `rank` of `ranks` of the same size.
+
+    The parts of a batch that cannot be divided differ by one image; the last can be empty.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of(self, x: Tensor) -> Tensor:
+        """The part of a tensor with an entry per image."""
+        return x.tensor_split(self.ranks)[self.rank]
 
 
 class BatchDataset(Dataset[Images], ABC):
@@ -188,13 +203,21 @@ class EpochLoader(DataLoader[Images]):
 
     Args:
         dataset: the images.
-        batches: which of them, in which order.
+        batches: the batches of an epoch, those of all processes together.
         workers: processes that read images; 0: this one.
+        shard: the part of each batch that is this process's. It is taken after the random changes,
+            which thus do not depend on the number of processes.
     """
 
     sampler: EpochBatches
 
-    def __init__(self, dataset: BatchDataset, batches: EpochBatches, workers: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        batches: EpochBatches,
+        workers: int = 0,
+        shard: Shard | None = None,
+    ) -> None:
         # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
         # The loader has its own generator because it draws a number from it every epoch.
         super().__init__(
@@ -205,13 +228,15 @@ class EpochLoader(DataLoader[Images]):
             num_workers=workers,
             worker_init_fn=_leave_signals,
         )
+        self.shard = shard or Shard()
         self._reached = (0, 0)
 
     def __iter__(self) -> Iterator[Images]:  # type: ignore[override]
         # Lightning sets the epoch after it has called iter, before it asks for the first batch
         for number, batch in enumerate(super().__iter__(), self.sampler.done + 1):
             self._reached = (self.sampler.epoch, number)
-            yield batch
+            images, target = batch
+            yield self.shard.of(images), self.shard.of(target)
 
     def state_dict(self) -> dict[str, int]:
         epoch, batches = self._reached

@@ -15,6 +15,7 @@ from context_agg.data.batches import (
     EpochLoader,
     ImageDataset,
     Images,
+    Shard,
 )
 from context_agg.data.pairs import PairDataset
 from context_agg.data.pixels import network_input
@@ -33,12 +34,15 @@ class ImageData(L.LightningDataModule):
         classes: names of the classes, in order.
         margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own, or `VOID`.
-        batch_size: images in a batch.
+        batch_size: images in a batch of one process.
         held_out: "validation", or "test" (as in the 2018 post: the test images are evaluated
             during training, and the validation images are trained on).
         seed: the order of the training images depends on it and on the epoch.
         augment: changes the training images, batch by batch.
         workers: processes that read images, of the parts that are not in memory.
+
+    Attributes:
+        shard: the part of a batch that this process takes, if several share it.
 
     Raises:
         ValueError: for an unknown `held_out`, a batch size below 1, an empty part, or targets that
@@ -82,6 +86,7 @@ class ImageData(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        self.shard = Shard()
 
     def train_dataloader(self) -> DataLoader[Images]:
         return self._loader(self.train, shuffle=True)
@@ -100,10 +105,9 @@ class ImageData(L.LightningDataModule):
         return network_input(images, dtype), target.long()
 
     def _loader(self, dataset: BatchDataset, *, shuffle: bool) -> DataLoader[Images]:
-        batches = EpochBatches(
-            len(dataset), self.batch_size, self.seed, shuffle=shuffle, kinds=dataset.kinds
-        )
-        return EpochLoader(dataset, batches, self.workers if dataset.streams else 0)
+        size = self.batch_size * self.shard.ranks
+        batches = EpochBatches(len(dataset), size, self.seed, shuffle=shuffle, kinds=dataset.kinds)
+        return EpochLoader(dataset, batches, self.workers if dataset.streams else 0, self.shard)
 
 
 def check_loading(batch_size: int, held_out: str) -> None:

@@ -1,6 +1,7 @@
 """Builds the data, the learner and the trainer of a configuration."""
 
 import copy
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +11,17 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
 from context_agg.callbacks.progress import RunProgress
+from context_agg.cli import ranks
 from context_agg.cli.values import check_values
+from context_agg.data.batches import Shard
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
 from context_agg.networks.context_net import ContextNet
@@ -31,8 +36,12 @@ from context_agg.training.learner import Learner
 from context_agg.training.losses import WeightedCrossEntropy
 
 
-def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
+def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learner]:
     """Builds the data and the learner; the initial weights depend on `cfg.seed`.
+
+    Args:
+        cfg: configuration of the run.
+        shard: the part of every batch that this process takes, if several train together.
 
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
@@ -40,7 +49,10 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     check_values(cfg)
     cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in place
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    # Lightning would seed with it again when several processes begin to train
+    del os.environ["PL_GLOBAL_SEED"]
     data = make(ImageData, "data", cfg.data)
+    data.shard = shard or Shard()
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
     network = build_network(cfg, data.spec)
@@ -48,6 +60,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
         _check_front_end_maps(data, network, torch.device(accelerator(cfg)))
     if _channels_last(cfg):
         network.to(memory_format=torch.channels_last)
+    if cfg.trainer.precision == "64-true":  # Lightning does it after it has read a checkpoint
+        network.double()
     if cfg.compile:
         network.compile()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -136,8 +150,16 @@ def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
     ]
 
 
-def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
-    """Builds the trainer; `options` are Lightning's options that the configuration lacks."""
+def build_trainer(cfg: DictConfig, *, together: bool = False, **options: Any) -> L.Trainer:
+    """Builds the trainer.
+
+    Args:
+        cfg: configuration of the run.
+        together: whether to train with the processes that torchrun or srun has started, if the
+            configuration says so; else this one works alone.
+        options: Lightning's options that the configuration lacks.
+    """
+    together = together and cfg.trainer.get("strategy") == "ddp"
     on_terminal = sys.stdout.isatty()
     progress = [RunProgress()] if on_terminal else []
     options |= {
@@ -145,8 +167,15 @@ def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
         "callbacks": [*options.get("callbacks", ()), *progress],
         "deterministic": cfg.determinism == "strict",
         "enable_progress_bar": on_terminal,
-        "plugins": [SafeCheckpointIO()],
+        "use_distributed_sampler": False,  # `Shard` divides the batches
     }
+    # Lightning would look for a launcher, and warn where Slurm is installed and not used.
+    environment = TorchElasticEnvironment() if together else LightningEnvironment()
+    options["plugins"] = [SafeCheckpointIO(), environment]
+    if together:
+        options |= {"devices": ranks.on_each_machine(), "num_nodes": ranks.machines()}
+    elif "strategy" in cfg.trainer:
+        options["strategy"] = "auto"
     trainer = make(L.Trainer, "trainer", cfg.trainer, **options, _convert_="all")
     # The signals have one owner, cli/signals.py. Lightning would take SIGTERM over while it runs,
     # and exit with code 0, without a checkpoint, if it arrived near a validation.

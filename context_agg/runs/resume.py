@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli import ranks
 from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
 from context_agg.runs.build import check_network
@@ -144,6 +145,11 @@ def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | N
         raise ValueError(
             f"{file} is not a checkpoint to go on from: {error}; delete {run_dir} to train it again"
         ) from error
+    if (before := state.get("processes", 1)) != ranks.count():
+        raise ValueError(
+            f"{run_dir} has been trained by {before} processes together, and now {ranks.count()} "
+            f"would go on, with other batches; start {before}, as it began"
+        )
     torch.set_num_threads(state["arithmetic"]["threads"])
     return CutOff(file, checkpoint, state)
 
