@@ -9,7 +9,10 @@ from context_agg.data.spec import VOID
 from context_agg.training.collectives import processes, total
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits, target) -> scalar, the mean over the images, or over the pixels that are not void."""
+"""(logits, target) -> scalar, the mean over the images, or over the pixels that are not void.
+
+If it has a `weight` for every class, as torch's losses do, the mean is weighted by that.
+"""
 
 
 def share_of_mean(loss: Loss, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | int]:
@@ -24,8 +27,10 @@ def share_of_mean(loss: Loss, logits: Tensor, target: Tensor) -> tuple[Tensor, T
     mean = loss(logits, target)
     if processes() == 1:
         return mean, len(target)
-    own = (target != VOID).sum()
-    counts = torch.stack([own, own.new_tensor(len(target))]).double()
+    classes = target[target != VOID]
+    weight = getattr(loss, "weight", None)
+    own = classes.new_tensor(len(classes)) if weight is None else weight.double()[classes].sum()
+    counts = torch.stack([own.double(), own.new_tensor(len(target)).double()])
     counted, images = total(counts) / processes()
     share = torch.where(own > 0, mean, 0) * (own / counted).to(mean.dtype)
     return share, images

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from context_agg.data.spec import VOID
 from context_agg.training import global_mean
 from context_agg.training.global_mean import share_of_mean
-from context_agg.training.losses import BinaryCrossEntropyOnSoftmax
+from context_agg.training.losses import BinaryCrossEntropyOnSoftmax, WeightedCrossEntropy
 from context_agg.training.metrics import MeanLoss
 
 CLASSES = 4
@@ -59,8 +59,9 @@ def dense_parts(sizes: list[int]) -> tuple[list[Tensor], list[Tensor]]:
     [
         nn.CrossEntropyLoss(ignore_index=VOID),
         nn.CrossEntropyLoss(ignore_index=VOID, label_smoothing=0.1),
+        WeightedCrossEntropy([0.5, 2, 0, 3]),
     ],
-    ids=["plain", "smoothed"],
+    ids=["plain", "smoothed", "weighted"],
 )
 def test_shares_and_their_gradients_average_to_those_of_the_whole_batch(
     loss: nn.Module, sizes: list[int], shares: Callable[..., list[tuple[Tensor, Tensor | int]]]
