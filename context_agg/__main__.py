@@ -13,6 +13,7 @@ python -m context_agg.evaluate   tests a trained run again
 python -m context_agg.data       checks images with masks, file by file
 python -m context_agg.export     keeps what a run has trained, without its logs
 python -m context_agg.exercise   a backward pass for you to write, and its check
+python -m context_agg.convert    makes a run of a network that the paper's authors have released
 
 Each of them says with --help what it takes."""
 

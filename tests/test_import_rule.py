@@ -16,7 +16,7 @@ ROOMS = (
     {"runs"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
-COMMANDS = {"train", "check", "evaluate", "predict", "export", "report", "exercise"}
+COMMANDS = {"train", "check", "evaluate", "predict", "export", "report", "exercise", "convert"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
