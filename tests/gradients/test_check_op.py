@@ -391,6 +391,73 @@ def test_where_the_right_gradient_is_not_finite_nothing_is_said(reference: Any) 
     assert "1 of 3 entries of input 0 are left out" in report.remarks[0]
 
 
+class Activation(Function):
+    """A ReLU whose gradient at 0, and everywhere else, can be set."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at_zero: float, below: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slopes = at_zero, below
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        at_zero, below = ctx.slopes
+        slope = torch.where(x > 0, 1, torch.where(x < 0, below, at_zero))
+        return g * slope, None, None
+
+
+def relu(x: Tensor, *_: float) -> Tensor:
+    return x.relu()
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0, -0.1, 1.1, math.nan])
+def test_at_a_kink_any_slope_between_the_two_sides_is_right(at_zero: float) -> None:
+    x = torch.tensor([0.0, 1.0, -1.0, 0.0, 2.0])
+    report = check_op(Activation, (x, at_zero, 0.0), relu)
+    assert report.right == (0 <= at_zero <= 1)
+    assert ("has a kink and either may be right" in str(report)) == (0 < at_zero <= 1)
+    assert check_op(Activation, (x, at_zero, 0.0)).right  # left out of finite differences
+
+
+@pytest.mark.parametrize("reference", [relu, None])
+def test_a_missing_mask_is_named_although_some_inputs_are_exactly_0(reference: Any) -> None:
+    x = draw(5, 4).round(decimals=1)
+    x[0] = 0
+    (diagnosis,) = check_op(Activation, (x, 1.0, 1.0), reference).diagnoses
+    assert "the mask of a ReLU missing?" in diagnosis
+
+
+@pytest.mark.parametrize("reference", [None, torch.sin])
+def test_a_gradient_that_is_not_a_number_is_not_right(reference: Any) -> None:
+    class Nan(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            return g * math.nan
+
+    (diagnosis,) = check_op(Nan, draw(3), reference).diagnoses
+    assert diagnosis == "grad_x is not finite at 3 of 3 entries"
+
+
+def test_a_straight_through_estimator_is_called_what_it_is() -> None:
+    class Straight(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.round()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            return g
+
+    (diagnosis,) = check_op(Straight, draw(5)).diagnoses
+    assert diagnosis.startswith("grad_x should be zero: the output does not change with it")
+
+
 # second derivatives
 
 
