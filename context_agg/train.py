@@ -180,11 +180,12 @@ def follow() -> None:
     from context_agg.runs.claim import holder
 
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what PyTorch says if rank 0 is killed
     try:
+        order = orders.take()
+        signals.follow(os.getppid())
+        output_dir = Path(order["output_dir"])
         with orders.agreed():
-            order = orders.take()
-            signals.follow(os.getppid())
-            output_dir = Path(order["output_dir"])
             if holder(output_dir) != order["holder"]:
                 raise UserError(
                     f"{output_dir.absolute()} is not the folder that rank 0 writes to; all "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 POLL = 0.05  # seconds between two looks, as a signal must be able to end a process that waits
-PATIENCE = 60.0  # seconds that rank 0 waits for processes that still start, before it ends
+PATIENCE = 60.0  # seconds that rank 0, before it ends, waits for others that still start
 
 _given = False
 _rounds = count()
@@ -41,7 +41,7 @@ def take() -> dict[str, Any]:
         SystemExit: if rank 0 has ended and there is nothing to do.
     """
     order: dict[str, Any] = json.loads(_wait("order"))
-    _store().set(f"heard/{ranks.rank()}", "")
+    _hear("order")
     if not order:
         sys.exit()
     return order
@@ -67,10 +67,7 @@ def leading() -> Iterator[None]:
     finally:
         if not _given:
             _store().set("order", json.dumps({}))
-            started = time.monotonic()
-            others = [f"heard/{other}" for other in range(1, ranks.count())]
-            while not _store().check(others) and time.monotonic() < started + PATIENCE:
-                time.sleep(POLL)  # under srun the store ends with this process
+            _hear("order")
 
 
 @contextmanager
@@ -92,9 +89,11 @@ def agreed() -> Iterator[None]:
         _store().set(f"{verdict}/{ranks.rank()}", str(error) or type(error).__name__)
         raise
     _store().set(f"{verdict}/{ranks.rank()}", problem)
-    for rank in range(ranks.count()):
-        if said := _wait(f"{verdict}/{rank}"):
-            raise UserError(f"rank {rank}: {said}" if rank else said) from cause
+    problems = [_wait(f"{verdict}/{rank}") for rank in range(ranks.count())]
+    if any(problems):
+        _hear(verdict)
+        rank, said = next((rank, said) for rank, said in enumerate(problems) if said)
+        raise UserError(f"rank {rank}: {said}" if rank else said) from cause
 
 
 def first_to_say(message: str) -> bool:
@@ -111,6 +110,15 @@ def _wait(key: str) -> str:
     while not _store().check([key]):
         time.sleep(POLL)
     return _store().get(key).decode()
+
+
+def _hear(key: str) -> None:
+    """Says that this process has heard it; rank 0 waits until all have, as the store may be its."""
+    _store().set(f"{key}/heard/{ranks.rank()}", "")
+    end = time.monotonic() + PATIENCE
+    everyone = [f"{key}/heard/{rank}" for rank in range(ranks.count())]
+    while ranks.leads() and not _store().check(everyone) and time.monotonic() < end:
+        time.sleep(POLL)
 
 
 @cache
