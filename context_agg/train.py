@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,9 +25,17 @@ from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
 
+if TYPE_CHECKING:
+    import lightning as L
+
 
 def train(
-    cfg: DictConfig, output_dir: Path, model: str = "model", *, grow: bool = False
+    cfg: DictConfig,
+    output_dir: Path,
+    model: str = "model",
+    *,
+    grow: bool = False,
+    callbacks: Sequence["L.Callback"] = (),
 ) -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
@@ -38,6 +46,7 @@ def train(
         output_dir: the run's directory.
         model: what to call the model when printing what will be trained.
         grow: whether a finished run goes on if `cfg` has more epochs.
+        callbacks: more of them than `cfg` has; they keep no state.
 
     Raises:
         UserError: for a value that is not valid; nothing has been written by then. For a loss that
@@ -58,10 +67,12 @@ def train(
                 print(f"finished before: {output_dir}")
                 return scores
             stack.enter_context(claim(output_dir))
-        return _fit_and_test(cfg, output_dir, model, grow=grow)
+        return _fit_and_test(cfg, output_dir, model, grow, callbacks)
 
 
-def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) -> dict[str, float]:
+def _fit_and_test(
+    cfg: DictConfig, output_dir: Path, model: str, grow: bool, more: Sequence["L.Callback"]
+) -> dict[str, float]:
     import torch
 
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
@@ -77,7 +88,7 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
             start_from(cfg, learner.network, data.spec)
         last = LastCheckpoint(**cfg.checkpoint)
         logger = build.build_logger(output_dir, purge_step=cut_off.logged if cut_off else 0)
-        callbacks = [*build.build_callbacks(cfg, data.spec), last]
+        callbacks = [*build.build_callbacks(cfg, data.spec), *more, last]
         trainer = build.build_trainer(cfg, logger=logger, callbacks=callbacks)
         if cut_off is not None:
             strict = cfg.determinism == "strict"
