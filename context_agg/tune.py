@@ -64,6 +64,7 @@ def tune(folder: Path, space: Space, most: int) -> None:
             try:
                 _run(search, trial)
             except signals.Stopped as stopped:
+                search.give_back(trial)
                 raise signals.Stopped(stopped.by, _kept()) from None
             print(trial_line(search, search.study.get_trials()[trial.number]))
     best = search.best()
@@ -124,8 +125,7 @@ def _run(search: "Search", trial: "optuna.Trial") -> None:
         search.fail(trial, str(error))
         forget(run_dir, log=True)
     else:
-        values = read_curves(run_dir)[monitor]
-        search.study.tell(trial, max(values) if search.space.mode == "max" else min(values))
+        search.tell(trial, read_curves(run_dir)[monitor])
 
 
 def _kept() -> str:

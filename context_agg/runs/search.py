@@ -6,8 +6,9 @@ on the trials before it, so that a search by one process repeats, killed or not.
 """
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +25,9 @@ DATABASE = "study.db"
 LOCKS = ".locks"
 NAME = "search"  # of the study in its database
 SEARCH = "search"  # attribute of the study: what it is over
-TRIED = "tried"  # attribute of a trial: how many processes have begun it
+BEGAN = "began"  # attribute of a trial: after how many epochs each of its processes has begun
 ERROR = "error"  # attribute of a failed trial: why
-MOST_TRIES = 3
+MOST_TRIES = 3  # to get through an epoch
 WAIT = 60  # seconds for another process to finish writing
 
 
@@ -68,15 +69,12 @@ class Search:
             most: how many trials the study is to have.
         """
         with self._alone():
-            taken = self._left_alone() or self._new(most)
-        if taken is None:
-            yield None
-            return
-        number, lock = taken
+            trial, lock = self._left_alone() or self._new(most) or (None, None)
         try:
-            yield number
+            yield trial
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
 
     def suggest(self, trial: optuna.Trial) -> None:
         """Fixes the value of every key of the space for a trial, unless that has been done."""
@@ -95,7 +93,24 @@ class Search:
 
     def reported(self, trial: optuna.Trial) -> set[int]:
         """The epochs, counted from 0, whose values the study has."""
-        return set(self.study.get_trials()[trial.number].intermediate_values)
+        return set(self._recorded(trial).intermediate_values)
+
+    def tell(self, trial: optuna.Trial, values: Sequence[float]) -> None:
+        """Ends a trial whose run is complete; its value is that of the best epoch.
+
+        Args:
+            trial: the trial.
+            values: those of the monitor, by epoch.
+        """
+        value = max(values) if self.space.mode == "max" else min(values)
+        if math.isnan(value):
+            self.fail(trial, f"{self.space.monitor} is {value}")
+        else:
+            self.study.tell(trial, value)
+
+    def give_back(self, trial: optuna.Trial) -> None:
+        """Leaves a trial to the next process; that this one has begun it does not count."""
+        trial.set_user_attr(BEGAN, self._recorded(trial).user_attrs[BEGAN][:-1])
 
     def best(self) -> FrozenTrial | None:
         """The best trial; None if none is complete."""
@@ -107,6 +122,9 @@ class Search:
         trial.set_user_attr(ERROR, why)
         self.study.tell(trial, state=TrialState.FAIL)
 
+    def _recorded(self, trial: optuna.Trial | FrozenTrial) -> FrozenTrial:
+        return self.study.get_trials()[trial.number]
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with locked(self.folder / MARK):
@@ -114,16 +132,20 @@ class Search:
 
     def _left_alone(self) -> tuple[optuna.Trial, int] | None:
         """A trial whose process has ended, with its lock; one that ends every process fails."""
-        for frozen in self.study.get_trials(states=(TrialState.RUNNING,)):
-            lock = take(self.folder / LOCKS / f"{frozen.number}")
+        for running in self.study.get_trials(states=(TrialState.RUNNING,)):
+            lock = take(self.folder / LOCKS / f"{running.number}")
             if lock is None:
                 continue
-            tried = frozen.user_attrs.get(TRIED, 0)
-            trial = self._number(frozen.number, frozen._trial_id)
-            if tried < MOST_TRIES:
-                trial.set_user_attr(TRIED, tried + 1)
-                return trial, lock
-            self.fail(trial, f"{tried} processes have ended in it")
+            now = self._recorded(running)
+            if now.state is TrialState.RUNNING:  # and has not ended in the meantime
+                self.study.sampler = _sampler(now.number)
+                trial = optuna.Trial(self.study, now._trial_id)
+                epochs = len(now.intermediate_values)
+                began = [*now.user_attrs.get(BEGAN, ()), epochs]
+                trial.set_user_attr(BEGAN, began)
+                if began.count(epochs) <= MOST_TRIES:
+                    return trial, lock
+                self.fail(trial, f"{MOST_TRIES} processes have ended in epoch {epochs + 1}")
             os.close(lock)
         return None
 
@@ -132,14 +154,16 @@ class Search:
         if number >= most:
             return None
         lock = take(self.folder / LOCKS / f"{number}")
-        assert lock is not None, "the number is new, and the study is ours"
-        trial = self._number(number)
-        trial.set_user_attr(TRIED, 1)
+        assert lock is not None, "nobody else has a trial of this number"
+        self.study.sampler = _sampler(number)
+        trial = self.study.ask()
+        trial.set_user_attr(BEGAN, [0])
         return trial, lock
 
-    def _number(self, number: int, trial_id: int | None = None) -> optuna.Trial:
-        self.study.sampler = optuna.samplers.TPESampler(seed=number)
-        return self.study.ask() if trial_id is None else optuna.Trial(self.study, trial_id)
+
+def _sampler(number: int) -> optuna.samplers.BaseSampler:
+    """Suggests the same values for a trial whichever process it is that asks."""
+    return optuna.samplers.TPESampler(seed=number)
 
 
 def _open(database: Path, space: Space) -> optuna.Study:

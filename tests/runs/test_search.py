@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from optuna.trial import TrialState  # noqa: E402
 from context_agg.cli.compose import compose_config  # noqa: E402
 from context_agg.cli.errors import UserError  # noqa: E402
 from context_agg.cli.space import Range, Space, read_space  # noqa: E402
-from context_agg.runs import search_results  # noqa: E402
+from context_agg.runs import locks, search_results  # noqa: E402
 from context_agg.runs.search import Search  # noqa: E402
 from context_agg.training.learner import Learner  # noqa: E402
 from context_agg.tune import tune  # noqa: E402
@@ -139,16 +140,53 @@ def test_a_trial_that_fails_does_not_end_the_search(
 
 
 def test_a_trial_that_ends_every_process_fails_in_the_end(tmp_path: Path) -> None:
-    search = Search(tmp_path, SPACE)
-    for _ in range(3):
-        with Search(tmp_path, SPACE).trial(1) as trial:  # leaves it without a result
+    """Three processes may end in the same epoch: what stops them by a signal does not count."""
+    stopped, ended = True, False
+    ends = [(0, ended), (0, stopped), (0, stopped), (0, ended), (1, ended)]
+    for epochs, how in [*ends, (1, ended), (1, ended), (1, ended)]:
+        search = Search(tmp_path, SPACE)
+        with search.trial(1) as trial:
             assert trial is not None
             assert trial.number == 0
+            for epoch in range(len(search.reported(trial)), epochs):
+                trial.report(1.0, epoch)
+            if how is stopped:
+                search.give_back(trial)
+    search = Search(tmp_path, SPACE)
     with search.trial(1) as trial:
         assert trial is None
     (failed,) = search.study.trials
     assert failed.state is TrialState.FAIL
-    assert failed.user_attrs["error"] == "3 processes have ended in it"
+    assert failed.user_attrs["error"] == "3 processes have ended in epoch 2"
+
+
+def test_a_trial_without_a_value_fails(tmp_path: Path) -> None:
+    """The IoU of no class is not a number."""
+    search = Search(tmp_path, SPACE)
+    with search.trial(1) as trial:
+        assert trial is not None
+        search.tell(trial, [float("nan")])
+    assert search.best() is None
+    assert search.study.trials[0].user_attrs["error"] == "val/loss is nan"
+
+
+def test_a_trial_that_ends_while_another_process_looks_for_one_stays_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Search(tmp_path, SPACE), Search(tmp_path, SPACE)
+    with ExitStack() as working:
+        trial = working.enter_context(first.trial(1))
+        assert trial is not None
+
+        def end_the_first(file: Path) -> int | None:
+            first.tell(trial, [1.0])
+            working.close()
+            return locks.take(file)
+
+        monkeypatch.setattr("context_agg.runs.search.take", end_the_first)
+        with second.trial(1) as other:
+            assert other is None
+    assert second.study.trials[0].value == 1.0
 
 
 def test_a_trial_that_a_process_works_on_is_left_to_it(tmp_path: Path) -> None:
