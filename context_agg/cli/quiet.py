@@ -12,7 +12,6 @@ NOT_FOR_US = (
     r"Checkpoint directory .* exists and is not empty",  # a run goes on
     r"The `srun` command is available",  # a run on a cluster's login node
     r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
-    r"The `srun` command is available",  # a run need not be a job of Slurm
 )
 
 _hooks: list[Callable[[threading.ExceptHookArgs], object]] = []
