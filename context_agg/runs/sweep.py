@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from signal import Signals
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
@@ -35,7 +36,13 @@ from context_agg.runs.table import FILES, write_report
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+SLURM_LAUNCHER = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
 ALL_CORES = -1  # hydra.launcher.n_jobs if nothing sets it
+PREEMPT = "SUBMITIT_PREEMPT_SIGNAL"  # names submitit's signal, if it is not USR2
+STAY = (
+    "the jobs stay with Slurm (squeue lists them, scancel ends them); when none is left, the same "
+    "command goes on and makes the table"
+)
 UNNAMED = "outputs/sweep"  # hydra.sweep.dir in conf/train.yaml, if nothing else sets it
 FAILURES = "failures.txt"  # a line per failed run: the jobs append, the end of the sweep reads
 
@@ -89,6 +96,10 @@ def describe(run_dirs: Collection[Path]) -> str:
     }
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     return f"{len(run_dirs)} runs: {', '.join(parts)}"
+
+
+def _is_slurm(config: DictConfig) -> bool:
+    return bool(config.hydra.launcher._target_ == SLURM_LAUNCHER)
 
 
 class RunLog(io.TextIOBase):
@@ -155,15 +166,20 @@ class Sweep(Callback):
         varied |= {key: lines for key, lines in given.items() if key in {*swept, "seed"}}
         self._run_dirs = run_dirs(config, list(varied.values()))
         print(f"{sweep_dir}: {describe(self._run_dirs)}", flush=True)
-        if config.hydra.launcher._target_ == JOBLIB_LAUNCHER:
-            self._share_devices(config)
-        if config.hydra.launcher._target_ != BASIC_LAUNCHER:
+        launcher = config.hydra.launcher._target_
+        if _is_slurm(config):
+            signals.at_once(lambda: STAY)
+        elif launcher != BASIC_LAUNCHER:
+            if launcher == JOBLIB_LAUNCHER:
+                self._share_devices(config)
             signals.lead_workers()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Redirects what the run prints to its own log, as several runs may run in parallel."""
         if config.hydra.mode is RunMode.MULTIRUN:
-            if os.getpid() != self._pid:
+            if _is_slurm(config):
+                signals.hold(Signals[f"SIG{os.environ.get(PREEMPT, 'USR2')}"])
+            elif os.getpid() != self._pid:
                 signals.follow(self._pid)
                 if self._devices:
                     devices.take_device(self._devices, self._slots)
@@ -202,12 +218,15 @@ class Sweep(Callback):
                 )
             else:
                 forget(run_dir, log=True)  # if it has not begun
-        if os.getpid() == self._pid:
+        if _is_slurm(config):
+            signals.hand_over(done=job_return.return_value != {})
+        elif os.getpid() == self._pid:
             self._stop_if_asked()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Writes the table of all finished runs of the sweep, then lists the failed runs."""
         sweep_dir = Path(config.hydra.sweep.dir)
+        signals.at_once(None)
         with exit_on_mistake(), self._claim:
             self._stop_if_asked()
             if any(sweep_dir.rglob(METRICS)):
