@@ -197,24 +197,6 @@ def test_a_trial_that_a_process_works_on_is_left_to_it(tmp_path: Path) -> None:
         assert (one.number, two.number, three) == (0, 1, None)
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ["optimizer.lr=0.01"],
-        ["model=large", "optimizer=sgd", "model.init=normal", "schedule=cosine"],
-        ["experiment=best_mnist", "seed=3"],
-        ["callbacks=[gradient_noise,weight_averaging]", "callbacks.gradient_noise.eta=1"],
-        ["+trainer.gradient_clip_val=0.5", "model.dilations=[1,2,4]", "model.widths=[1,1,1]"],
-        ["data=digit_scenes", "front_end=small", "model.channels=null", "debug=overfit"],
-    ],
-)
-def test_the_best_settings_compose_from_their_file(tmp_path: Path, lines: list[str]) -> None:
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "best.yaml").write_text(search_results.experiment("a title", lines))
-    composed = compose_config("experiment=best", config_dir=str(tmp_path))
-    assert composed == compose_config(*lines)
-
-
 @pytest.mark.slow
 def test_a_search_leaves_a_table_figures_and_an_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
