@@ -6,6 +6,7 @@ COMMANDS = """\
 The commands of context_agg:
 
 python -m context_agg.train      trains a network, or sweeps over many
+python -m context_agg.tune       searches for the best settings of a run
 python -m context_agg.report     compares the runs below a folder
 python -m context_agg.check      says whether a backward pass is right
 python -m context_agg.predict    classifies image files with a trained network

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,9 +27,17 @@ from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
 
+if TYPE_CHECKING:
+    import lightning as L
+
 
 def train(
-    cfg: DictConfig, output_dir: Path, model: str = "model", *, grow: bool = False
+    cfg: DictConfig,
+    output_dir: Path,
+    model: str = "model",
+    *,
+    grow: bool = False,
+    callbacks: Sequence["L.Callback"] = (),
 ) -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
@@ -40,6 +48,7 @@ def train(
         output_dir: the run's directory.
         model: what to call the model when printing what will be trained.
         grow: whether a finished run goes on if `cfg` has more epochs.
+        callbacks: more of them than `cfg` has; they keep no state.
 
     Raises:
         UserError: for a value that is not valid; nothing has been written by then. For a loss that
@@ -69,10 +78,17 @@ def train(
                 model=model,
                 grow=grow,
             )
-        return _fit_and_test(cfg, output_dir, model, grow=grow)
+        return _fit_and_test(cfg, output_dir, model, callbacks, grow=grow)
 
 
-def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) -> dict[str, float]:
+def _fit_and_test(
+    cfg: DictConfig,
+    output_dir: Path,
+    model: str,
+    more: Sequence["L.Callback"] = (),
+    *,
+    grow: bool,
+) -> dict[str, float]:
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
     from context_agg.data.batches import Shard
     from context_agg.runs import build, curves, directory, load, resume, summary
@@ -88,7 +104,7 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
             load_start(cfg, learner.network, data.spec)
         last = LastCheckpoint(**cfg.checkpoint)
         logger = build.build_logger(output_dir, purge_step=cut_off.logged if cut_off else 0)
-        callbacks = [*build.build_callbacks(cfg, data.spec), last]
+        callbacks = [*build.build_callbacks(cfg, data.spec), *more, last]
         trainer = build.build_trainer(cfg, together=True, logger=logger, callbacks=callbacks)
         if cut_off is not None:
             strict = cfg.determinism == "strict"

@@ -55,6 +55,8 @@ REPORT = {"matplotlib", "tensorboard", "hydra"}
         ("predict", ["--help"], {"hydra"}),
         ("predict", [MODEL], {"hydra"}),
         ("export", [MODEL], {"hydra"}),
+        ("tune", ["--help"], {"hydra"}),
+        ("tune", ["FOLDER"], {"hydra"}),
         ("evaluate", ["FOLDER"], {"hydra", "torch"}),
         ("check", ["--help"], {"hydra"}),
         ("check", ["opp=1"], {"hydra"}),
