@@ -105,7 +105,12 @@ class FrontEndNet(nn.Module):
         self.front_end = make_front_end(front_end, in_channels, image_size, num_classes, dense)
 
     def forward(self, x: Tensor) -> Tensor:
-        return enlarged(self.front_end(x), x, self.front_end)
+        return enlarged(self.class_maps(x), x, self.front_end)
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The logits (N, K, h, w) before they are enlarged to the image."""
+        maps: Tensor = self.front_end(x)
+        return maps
 
 
 def make_front_end(
