@@ -10,7 +10,7 @@ python -m context_agg.report     compares the runs below a folder
 python -m context_agg.check      says whether a backward pass is right
 python -m context_agg.predict    classifies image files with a trained network
 python -m context_agg.evaluate   tests a trained run again
-python -m context_agg.export     keeps what a run has trained, without its logs
+python -m context_agg.export     keeps what a run has trained, for use here or elsewhere
 
 Each of them says with --help what it takes."""
 
