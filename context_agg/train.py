@@ -8,7 +8,7 @@ if __name__ == "__main__":
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,16 @@ from context_agg.cli.errors import UserError, exit_on_closed_pipe, exit_on_mista
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
+from context_agg.cli.sweeps import settings_of
 
 
 def train(
-    cfg: DictConfig, output_dir: Path, model: str = "model", *, grow: bool = False
+    cfg: DictConfig,
+    output_dir: Path,
+    model: str = "model",
+    *,
+    grow: bool = False,
+    shown: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
@@ -38,6 +44,7 @@ def train(
         output_dir: the run's directory.
         model: what to call the model when printing what will be trained.
         grow: whether a finished run goes on if `cfg` has more epochs.
+        shown: the settings that TensorBoard's HPARAMS tab tells the run by.
 
     Raises:
         UserError: for a value that is not valid; nothing has been written by then. For a loss that
@@ -58,10 +65,12 @@ def train(
                 print(f"finished before: {output_dir}")
                 return scores
             stack.enter_context(claim(output_dir))
-        return _fit_and_test(cfg, output_dir, model, grow=grow)
+        return _fit_and_test(cfg, output_dir, model, grow=grow, shown=shown or {})
 
 
-def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) -> dict[str, float]:
+def _fit_and_test(
+    cfg: DictConfig, output_dir: Path, model: str, *, grow: bool, shown: Mapping[str, Any]
+) -> dict[str, float]:
     import torch
 
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
@@ -93,6 +102,7 @@ def _fit_and_test(cfg: DictConfig, output_dir: Path, model: str, *, grow: bool) 
         if cut_off is None:
             settings: Any = OmegaConf.to_container(cfg, resolve=True)
             logger.log_hyperparams(settings)
+            logger.begin(shown, dense=data.spec.dense)
         trainer.fit(learner, data, ckpt_path=cut_off.file if cut_off else None)
         scores = summary.fit_scores(trainer, last.scalars, last.seconds)
         signals.at_once(lambda: summary.kept(output_dir, last.step))
@@ -154,7 +164,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
                 signals.at_once(leave)
             signals.check()
             quiet()
-            return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+            choices = hydra_cfg.runtime.choices
+            shown = settings_of(cfg, choices, list(hydra_cfg.overrides.task))
+            return train(cfg, output_dir, choices["model"], shown=shown)
     except signals.Stopped as stopped:
         if single:
             raise

@@ -10,7 +10,6 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -23,6 +22,7 @@ from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import check_memory, size_keys
 from context_agg.runs.parts import make
+from context_agg.runs.run_logger import RunLogger
 from context_agg.training.learner import Learner
 
 
@@ -132,14 +132,14 @@ def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
     return trainer
 
 
-def build_logger(output_dir: Path, *, purge_step: int) -> TensorBoardLogger:
+def build_logger(output_dir: Path, *, purge_step: int) -> RunLogger:
     """Builds what writes the curves.
 
     Args:
         output_dir: where.
         purge_step: the first step whose scalars in earlier event files do not count.
     """
-    return TensorBoardLogger(
+    return RunLogger(
         output_dir, name="", version="", default_hp_metric=False, purge_step=purge_step
     )
 
