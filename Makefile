@@ -50,10 +50,10 @@ bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where i
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 
 test: $(VENV)/installed-dev ## run the tests, except the slow ones
-	$(PYTEST) -m 'not slow and not notebook' $(ARGS)
+	$(PYTEST) -m 'not slow and not notebook and not browser' $(ARGS)
 
-test-all: test ## run the tests, then the slow ones and the tour
-	$(PYTEST) -m 'slow or notebook' $(ARGS)
+test-all: test ## run the tests, then the slow ones, the tour and the browser
+	$(PYTEST) -m 'slow or notebook or browser' $(ARGS)
 
 check: lint types test-all ## run everything that CI requires
 

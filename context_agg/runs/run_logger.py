@@ -36,5 +36,6 @@ class RunLogger(TensorBoardLogger):
             name: value if isinstance(value, bool | int | float) else str(value)
             for name, value in settings.items()
         }
-        _, start, _ = hparams(simple, {})  # TensorBoard finds keys and scores of all runs itself
+        # The first of these, a list of the keys, would hide those of other sweeps.
+        _, start, _ = hparams(simple, {})  # type: ignore[no-untyped-call]
         self.experiment._get_file_writer().add_summary(start, 0)
