@@ -36,15 +36,15 @@ RUNS = {f"backprop-{backprop}/seed-0" for backprop in VARIANTS}
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep over three ways to compute gradients, and beside it a dense run."""
     folder = tmp_path_factory.mktemp("outputs")
-    assert call("train", "-m", *SWEEP, f"hydra.sweep.dir={folder / 'sweep'}") == 0
+    assert call("train", "-m", *SWEEP, f"hydra.sweep.dir={folder / 'sweep_backprop'}") == 0
     assert call("train", *SCENES, f"hydra.run.dir={folder / 'dense'}") == 0
     return folder
 
 
 def serve(folder: Path) -> Iterator[str]:
     """Starts TensorBoard as a user does; gives its address."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder.parent) as server:
         assert server.stderr is not None
         try:
             for line in server.stderr:
@@ -57,7 +57,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def sweep_page(outputs: Path) -> Iterator[str]:
-    yield from serve(outputs / "sweep")
+    yield from serve(outputs / "sweep_backprop")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def test_the_layout_overlays_the_three_variants(
     matches = [f"{tag} ({run})" for tag in ("train/loss", "val/accuracy") for run in RUNS]
     wait(lambda: set(texts(chrome)) >= set(matches), "each panel has every run")
     wait(lambda: curves(chrome) == 4 * 2 * len(RUNS), "a line a run and panel, and its smooth form")
+    chrome.set_window_size(1080, 880)
     chrome.save_screenshot(str(screenshots / "tensorboard.png"))
 
 
