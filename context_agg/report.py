@@ -1,8 +1,8 @@
 """Compare runs: `python -m context_agg.report DIR` reads any folder of runs.
 
 Writes report.md, report.csv (mean and spread over seeds of every variant), runs.csv (a row per
-run), curves.csv (a row per run and epoch) and report.png (held-out cost and accuracy by epoch) to
-DIR, and prints the table.
+run), curves.csv (a row per run and epoch), report.png (held-out cost and accuracy by epoch) and
+report.html (all of this as a page for the browser) to DIR, and prints the table.
 
 A run that cannot be read is named and left out; the exit code is then 1.
 """

@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from context_agg.cli.errors import UserError, exit_on_closed_pipe, exit_on_mista
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
+from context_agg.cli.sweeps import settings_of
 
 if TYPE_CHECKING:
     import lightning as L
@@ -38,6 +39,7 @@ def train(
     *,
     grow: bool = False,
     callbacks: Sequence["L.Callback"] = (),
+    shown: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
 
@@ -49,6 +51,7 @@ def train(
         model: what to call the model when printing what will be trained.
         grow: whether a finished run goes on if `cfg` has more epochs.
         callbacks: more of them than `cfg` has; they keep no state.
+        shown: the settings that TensorBoard's HPARAMS tab tells the run by.
 
     Raises:
         UserError: for a value that is not valid; nothing has been written by then. For a loss that
@@ -78,14 +81,15 @@ def train(
                 model=model,
                 grow=grow,
             )
-        return _fit_and_test(cfg, output_dir, model, callbacks, grow=grow)
+        return _fit_and_test(cfg, output_dir, model, callbacks, shown or {}, grow=grow)
 
 
 def _fit_and_test(
     cfg: DictConfig,
     output_dir: Path,
     model: str,
-    more: Sequence["L.Callback"] = (),
+    more: Sequence["L.Callback"],
+    shown: Mapping[str, Any],
     *,
     grow: bool,
 ) -> dict[str, float]:
@@ -122,6 +126,7 @@ def _fit_and_test(
         if cut_off is None:
             settings: Any = OmegaConf.to_container(cfg, resolve=True)
             logger.log_hyperparams(settings)
+            logger.begin(shown, dense=data.spec.dense)
         trainer.fit(learner, data, ckpt_path=cut_off.file if cut_off else None)
         scores = summary.fit_scores(trainer, last.scalars, last.seconds)
         signals.at_once(lambda: summary.kept(output_dir, last.step))
@@ -164,7 +169,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
                 signals.at_once(leave)
             signals.check()
             quiet()
-            return train(cfg, output_dir, hydra_cfg.runtime.choices["model"])
+            choices = hydra_cfg.runtime.choices
+            shown = settings_of(cfg, choices, list(hydra_cfg.overrides.task))
+            return train(cfg, output_dir, choices["model"], shown=shown)
     except signals.Stopped as stopped:
         if single:
             raise
@@ -210,7 +217,7 @@ def follow() -> None:
         quiet()
         warnings.simplefilter("ignore")  # rank 0 has the same
         cfg = OmegaConf.create(order["config"])
-        _fit_and_test(cfg, output_dir, order["model"], grow=order["grow"])
+        _fit_and_test(cfg, output_dir, order["model"], (), {}, grow=order["grow"])
     except UserError as error:
         signals.check()  # then rank 0 has told of it
         sys.exit(str(error) if orders.first_to_say(str(error)) else 1)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from context_agg.cli.compose import compose_config
 from context_agg.cli.experiment import experiment
+from context_agg.export import export
 from context_agg.train import train
 from tests.fake_mnist import write_mnist
 from tests.operands import operands
@@ -139,10 +140,31 @@ def test_the_error_that_readme_shows(
     assert message in (code, capsys.readouterr().err.strip())
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that contains what docs/commands.md exports."""
+    folder = tmp_path_factory.mktemp("exported")
+    export(ROOT / "models" / "scenes_identity", folder / "OUT2", "torch")
+    return folder
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_python_in_the_documents_runs(document: Path) -> None:
+def test_python_in_the_documents_runs(
+    document: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exported)
     for code in blocks(document, "python"):
         exec(compile(code, document.name, "exec"), {})
+
+
+def test_the_exported_program_runs_where_this_package_is_not(exported: Path) -> None:
+    (code,) = (b for b in blocks(ROOT / "docs" / "commands.md", "python") if "export.load" in b)
+    absent = "import sys\nsys.modules['context_agg'] = None\n"  # importing it is an error now
+    shape = "print(*logits.shape)\n"
+    result = subprocess.run(
+        [sys.executable, "-c", absent + code + shape], cwd=exported, capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("5 11 48 80\n", "")
 
 
 @pytest.mark.parametrize(("dilation", "side"), [(1, 3), (2, 3), (3, 3), (1, 1), (2, 5)])

@@ -13,7 +13,6 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -30,6 +29,7 @@ from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
 from context_agg.runs.memory import available, check_memory, size_keys
 from context_agg.runs.parts import make
+from context_agg.runs.run_logger import RunLogger
 from context_agg.runs.start_from import starts_from_imagenet
 from context_agg.training.class_weights import class_frequencies, training_labels
 from context_agg.training.learner import Learner
@@ -183,14 +183,14 @@ def build_trainer(cfg: DictConfig, *, together: bool = False, **options: Any) ->
     return trainer
 
 
-def build_logger(output_dir: Path, *, purge_step: int) -> TensorBoardLogger:
+def build_logger(output_dir: Path, *, purge_step: int) -> RunLogger:
     """Builds what writes the curves.
 
     Args:
         output_dir: where.
         purge_step: the first step whose scalars in earlier event files do not count.
     """
-    return TensorBoardLogger(
+    return RunLogger(
         output_dir, name="", version="", default_hp_metric=False, purge_step=purge_step
     )
 

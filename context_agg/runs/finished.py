@@ -47,8 +47,8 @@ def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> l
     Raises:
         OSError, ValueError: if the run's settings cannot be read.
     """
-    ran = dict(_leaves(read_resolved(run_dir)))
-    settings = dict(_leaves(OmegaConf.to_container(cfg, resolve=True)))
+    ran = dict(leaves(read_resolved(run_dir)))
+    settings = dict(leaves(OmegaConf.to_container(cfg, resolve=True)))
     absent = object()
     return sorted(
         key
@@ -59,10 +59,10 @@ def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> l
     )
 
 
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """`{"model": {"channels": 2}}` -> ("model.channels", 2)."""
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a configuration: `{"model": {"channels": 2}}` -> ("model.channels", 2)."""
     if not isinstance(node, dict):
         yield key, node
         return
     for name, value in node.items():
-        yield from _leaves(value, f"{key}.{name}" if key else name)
+        yield from leaves(value, f"{key}.{name}" if key else name)

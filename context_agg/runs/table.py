@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from context_agg.runs import atomic
 from context_agg.runs.curves import plot_bands, read_curves
-from context_agg.runs.directory import METRICS
+from context_agg.runs.directory import METRICS, SETTINGS
+from context_agg.runs.page import differences, make_page
 from context_agg.runs.records import check_format, read_scores
+from context_agg.runs.settings import read_resolved
 
-FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png")
+FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png", "report.html")
 Scores = Mapping[str, float]
 """The contents of a run's metrics.json."""
 
@@ -138,16 +140,19 @@ def write_report(folder: Path) -> Report:
     """
     scores: dict[str, dict[str, Scores]] = {}
     curves: dict[str, dict[str, dict[str, list[float]]]] = {}
+    settings: dict[str, list[dict[str, Any]]] = {}
     left_out = []
     for variant, run_dirs in find_runs(folder).items():
         for run_dir in run_dirs:
             try:
                 read = read_run(run_dir)
+                chosen = read_resolved(run_dir) if (run_dir / SETTINGS).exists() else {}
             except (OSError, ValueError) as error:
                 left_out.append(f"left out: {error}")
                 continue
             name = str(run_dir.relative_to(folder))
             scores.setdefault(variant, {})[name], curves.setdefault(variant, {})[name] = read
+            settings.setdefault(variant, []).append(chosen)
     if not scores:
         return Report("", left_out)
     rows = summarise({variant: list(runs.values()) for variant, runs in scores.items()})
@@ -162,4 +167,6 @@ def write_report(folder: Path) -> Report:
     write_csv(folder / "runs.csv", runs)
     write_csv(folder / "curves.csv", list(chain.from_iterable(epochs)))
     atomic.write(folder / "report.png", picture.getvalue())
+    page = make_page(folder, table, curves, differences(settings))
+    atomic.write(folder / "report.html", page.encode())
     return Report(table, left_out)
