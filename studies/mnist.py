@@ -1,11 +1,11 @@
 """The same comparison on MNIST, other models for reference, and the module at its best."""
 
-import statistics
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
+from context_agg.runs.intervals import estimate
 from studies.digits import BASELINES
 from studies.plots import RULES, draw_dots, draw_seeds
 from studies.results import recorded_curves
@@ -94,7 +94,10 @@ def superior_table() -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.4f}" if values else "missing"
+    if not values:
+        return "missing"
+    mean, half, _ = estimate(values)
+    return f"{mean:.4f} ± {half:.4f}"
 
 
 STUDY = Study(

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from context_agg.runs.table import COLUMNS, as_markdown, in_words, summarise
+from context_agg.runs.table import COLUMNS, Row, as_markdown, in_words, summarise
 from studies.results import ROOT, read
+from studies.study import Study, SweepRun
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -51,9 +52,34 @@ def sweep_table(
     for part, words in parts.items():
         recorded = scores(study, part) or {part: {}}
         variants |= {variant_in_words(variant, words): runs for variant, runs in recorded.items()}
+    return as_markdown(compared(variants, baselines), columns)
+
+
+def compared(
+    variants: Mapping[str, Runs], baselines: str | Mapping[str, str] | None = None
+) -> list[Row]:
+    """The rows of a table of these variants, which are compared with one of them, or several."""
     if isinstance(baselines, str):
         baselines = {variant: baselines for variant in variants if variant != baselines}
-    return as_markdown(summarise(variants, baselines), columns)
+    return summarise(variants, baselines)
+
+
+def named_runs(study: Study, words: Callable[[SweepRun], str | None]) -> dict[str, Runs]:
+    """The recorded scores of a study's runs by the words for them; a run without words is left out.
+
+    Words without a recorded run have none.
+    """
+    variants: dict[str, Runs] = {}
+    recorded = {
+        row.pop("run"): {column: float(value) for column, value in row.items() if value}
+        for row in read(study.name)
+    }
+    for run in study.runs():
+        if name := words(run):
+            runs = variants.setdefault(name, {})
+            if run.name in recorded:
+                runs[str(run.seed)] = recorded[run.name]
+    return variants
 
 
 def variant_in_words(variant: str, words: str = "") -> str:
@@ -64,6 +90,8 @@ def variant_in_words(variant: str, words: str = "") -> str:
 
 def plain_table(rows: Sequence[Mapping[str, str]]) -> str:
     """Formats the rows without any change; numbers are right-aligned."""
+    if not rows:
+        return "missing\n"
     first, *others = rows[0]
     lines = [f"| {' | '.join(rows[0])} |", f"| {'---'} |" + " ---: |" * len(others)]
     lines += [f"| {row[first]} | {' | '.join(row[name] for name in others)} |" for row in rows]

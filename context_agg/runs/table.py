@@ -128,7 +128,7 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
     ]
     for row in rows:
         runs = {0: "missing", 1: "1 (example)"}.get(int(row["runs"]), str(row["runs"]))
-        cells = "".join(f" {_cell(row, name)} |" for name in shown)
+        cells = "".join(f" {cell(row, name)} |" for name in shown)
         lines.append(f"| {row['variant']} | {runs} |{cells}")
     return "\n".join(lines) + "\n"
 
@@ -137,8 +137,10 @@ def _title(name: str) -> str:
     return "difference" if name.endswith(" difference") else name
 
 
-def _cell(row: Row, name: str) -> str:
-    mean, half = row[name], row[f"{name} ±"]
+def cell(row: Row, name: str) -> str:
+    """A column of a row of `summarise` as text: `mean ± half the interval`; "-" without a value."""
+    nothing = float("nan")
+    mean, half = row.get(name, nothing), row.get(f"{name} ±", nothing)
     sign = "+" if name.endswith(" difference") else ""
     digits = 1 if name == "seconds" else 4
     if mean != mean:

@@ -14,7 +14,7 @@ from context_agg.cli.compose import CONF
 from studies import results, study
 from studies.__main__ import STUDIES, TABLES, main
 from studies.study import Study, SweepRun
-from studies.tables import sweep_table, variant_in_words
+from studies.tables import plain_table, sweep_table, variant_in_words
 from tests.command import call
 from tests.fake_mnist import write_mnist
 
@@ -372,6 +372,10 @@ def test_the_command_lists_the_studies_and_refuses_an_unknown_one(
 def test_the_command_refuses_what_is_not_there(arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         main(arguments)
+
+
+def test_a_measurement_that_is_missing_is_so_in_its_table() -> None:
+    assert plain_table([]) == "missing\n"
 
 
 def test_a_part_without_a_row_is_missing_in_the_table(calls: list[list[str]]) -> None:
