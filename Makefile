@@ -42,6 +42,7 @@ results: $(VENV)/installed ## run and record what docs/results lacks, then remak
 
 figures: $(VENV)/installed ## draw every figure and table of README and docs; trains nothing
 	$(BIN)/python -m studies all --draw
+	$(BIN)/python -m benchmarks --draw
 
 bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where installed; ten minutes; NAME=step
 	$(BIN)/python -m benchmarks $(NAME)

@@ -11,6 +11,7 @@ python -m context_agg.check      says whether a backward pass is right
 python -m context_agg.predict    classifies image files with a trained network
 python -m context_agg.evaluate   tests a trained run again
 python -m context_agg.export     keeps what a run has trained, without its logs
+python -m context_agg.exercise   a backward pass for you to write, and its check
 
 Each of them says with --help what it takes."""
 

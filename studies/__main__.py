@@ -14,10 +14,12 @@ from collections.abc import Sequence
 import torch
 from hydra.errors import InstantiationException
 
+from benchmarks import report
 from context_agg.cli import signals
 from context_agg.cli.quiet import quiet
 from studies import (
     additions,
+    camvid,
     collapse,
     convolutions,
     digits,
@@ -43,6 +45,7 @@ MODULES = (
     additions,
     scenes,
     starts,
+    camvid,
     gradients,
     convolutions,
     reliability,
@@ -65,8 +68,10 @@ def costs() -> str:
     )
 
 
-TABLES = {"studies": costs} | {
-    name: table for study in STUDIES.values() for name, table in study.tables.items()
+TABLES = {
+    "studies": costs,
+    **{name: table for study in STUDIES.values() for name, table in study.tables.items()},
+    **report.TABLES,
 }
 
 

@@ -27,6 +27,7 @@ from context_agg.ops.mistakes import MISTAKES
 from context_agg.runs.build import build, build_callbacks, build_trainer
 from context_agg.runs.catch import CHECKS, catch_rows
 from context_agg.runs.intervals import estimate
+from studies.checkers import measure_checkers
 from studies.plots import RULES, draw_seeds, mark_missing
 from studies.results import read
 from studies.step import step
@@ -413,6 +414,7 @@ STUDY = Study(
         "identity_broken": measure_collapse,
         "drift": measure_drift,
         "alignment_cost": measure_alignment_cost,
+        "checkers": measure_checkers,
     },
     figures={
         "broken": plot_broken,
@@ -425,5 +427,6 @@ STUDY = Study(
         "starts": start_table,
         "alignment_cost": cost_table,
         "catch": lambda: plain_table(read("catch")),
+        "checkers": lambda: plain_table(read("checkers")),
     },
 )

@@ -49,6 +49,8 @@ REPORT = {"matplotlib", "tensorboard", "hydra"}
         ("predict", [MODEL, str(ROOT / "docs" / "figures" / "scene.png")], {"torch", "hydra"}),
         ("export", [MODEL, "OUT"], {"torch", "hydra"}),
         ("report", ["FOLDER"], REPORT),
+        ("exercise", ["--help"], {"hydra"}),
+        ("exercise", ["FOLDER/mine.py"], {"hydra"}),
         ("report", ["--help"], {"hydra"}),
         ("predict", ["--help"], {"hydra"}),
         ("predict", [MODEL], {"hydra"}),

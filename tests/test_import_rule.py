@@ -16,7 +16,7 @@ ROOMS = (
     {"runs"},
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
-COMMANDS = {"train", "check", "evaluate", "predict", "export", "report"}
+COMMANDS = {"train", "check", "evaluate", "predict", "export", "report", "exercise"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

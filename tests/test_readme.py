@@ -53,7 +53,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "module.py").write_text(
-        "from context_agg.ops import CONV_OPS\n\nfunction = CONV_OPS['manual']\n"
+        "import torch\n\nfrom context_agg.ops import CONV_OPS\n\n"
+        "function = CONV_OPS['manual']\nlayer = torch.nn.functional.linear\n\n"
+        "def inputs():\n    return torch.randn(4, 3), torch.randn(2, 3)\n"
     )
     run_dir = folder / "RUN"
     train(compose_config("trainer.max_epochs=1", *BATCH), run_dir)

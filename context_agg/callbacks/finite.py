@@ -35,9 +35,15 @@ class Finite(L.Callback):
     def __init__(self) -> None:
         self._batch: tuple[Tensor, Tensor] | None = None
         self._loss: Tensor | None = None
+        self._parameters: dict[str, nn.Parameter] = {}
         self._names: list[str] = []
         self._found: tuple[Tensor, Tensor] | None = None  # the first bad step, or -1; its values
         self._batches: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2 * LOOK)  # by step
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        # looked up once: that takes as long as to look at the gradients
+        self._parameters = dict(pl_module.network.named_parameters())
 
     def on_train_batch_start(
         self,
@@ -59,16 +65,14 @@ class Finite(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        assert isinstance(pl_module, Learner)
         assert self._loss is not None
-        gradients = {
-            name: parameter.grad
-            for name, parameter in pl_module.network.named_parameters()
+        largest = {
+            name: parameter.grad.abs().amax()
+            for name, parameter in self._parameters.items()
             if parameter.grad is not None and trainer.precision != "16-mixed"
         }
-        largest = [gradient.abs().amax() for gradient in gradients.values()]
-        values = torch.stack([value.double() for value in (self._loss, *largest)])
-        self._names, self._loss = list(gradients), None
+        values = torch.stack([self._loss, *largest.values()])
+        self._names, self._loss = list(largest), None
         loader = trainer.train_dataloader
         assert isinstance(loader, EpochLoader)
         self._batches.append((trainer.global_step, loader.state_dict()))

@@ -10,6 +10,7 @@ from types import ModuleType
 NOT_FOR_US = (
     r".*does not have many workers",  # batches come from tensors in memory
     r"Checkpoint directory .* exists and is not empty",  # a run goes on
+    r"The `srun` command is available",  # a run on a cluster's login node
     r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
 )
 

@@ -46,6 +46,12 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (such as 0.1, up to 1.0) or a whole number (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
+    ("inputs", lambda v: v is None or isinstance(v, str), "package.module:function"),
+    ("reference", lambda v: v is None or isinstance(v, str), "package.module:function"),
+    ("format", one_of("text", "json"), "text or json"),
+    ("tolerance", lambda v: v is None or (is_number(v) and v > 0), "a number above 0, or null"),
+    ("float32_tolerance", lambda v: is_number(v) and v > 0, "a number above 0"),
+    ("second_order", is_bool, "true or false"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("data.seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("images", whole(1), "a whole number, 1 or more"),

@@ -1,5 +1,6 @@
-"""Images in memory, batched by index, with no work per image and no worker processes."""
+"""Batches of a data set, picked by index; their order and random changes follow from the seed."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -17,8 +18,57 @@ Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """(a batch of images, a random generator) -> the changed batch."""
 
 
-class ImageDataset(Dataset[Images]):
-    """Images in memory; one index selects a whole batch.
+class BatchDataset(Dataset[Images], ABC):
+    """A part of a data set; one index selects a whole batch."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in a batch."""
+
+    @property
+    @abstractmethod
+    def finite(self) -> bool:
+        """Whether an image has two random forms at most: itself and its mirror image."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def stored(self, index: Tensor | slice) -> Images:
+        """Some images and their targets as they are, without random changes."""
+
+    @abstractmethod
+    def first(self, count: int) -> "BatchDataset":
+        """The first images, without random changes."""
+
+    @abstractmethod
+    def joined(self, other: "BatchDataset") -> "BatchDataset":
+        """These images and others of the same kind, all with the random changes of these."""
+
+    @abstractmethod
+    def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images: ...
+
+    @property
+    def images(self) -> Tensor:
+        """All images, as bytes."""
+        return self.stored(slice(None))[0]
+
+    @property
+    def target(self) -> Tensor:
+        """All targets."""
+        return self.stored(slice(None))[1]
+
+    def batch(
+        self, index: Tensor | slice, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
+        """Some images as a network takes them, without random changes, and int64 targets."""
+        images, target = self.stored(index)
+        return network_input(images, dtype), target.long()
+
+
+class ImageDataset(BatchDataset):
+    """Images of one size in memory.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -27,23 +77,38 @@ class ImageDataset(Dataset[Images]):
     """
 
     def __init__(self, images: Tensor, target: Tensor, augment: Augment | None = None) -> None:
-        self.images = images
-        self.target = target
+        self._images = images
+        self._target = target
         self.augment = augment
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @property
+    def image_size(self) -> tuple[int, int]:
+        height, width = self._images.shape[2:]
+        return height, width
 
-    def batch(
-        self, index: Tensor | slice, dtype: torch.dtype = torch.float32
-    ) -> tuple[Tensor, Tensor]:
-        """Some images, unaugmented, in the form that a network takes, and int64 targets."""
-        return network_input(self.images[index], dtype), self.target[index].long()
+    @property
+    def finite(self) -> bool:
+        return self.augment is None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def stored(self, index: Tensor | slice) -> Images:
+        return self._images[index], self._target[index]
+
+    def first(self, count: int) -> "ImageDataset":
+        return ImageDataset(*self.stored(slice(count)))
+
+    def joined(self, other: BatchDataset) -> "ImageDataset":
+        images, target = (
+            torch.cat(parts) for parts in ((self.images, other.images), (self.target, other.target))
+        )
+        return ImageDataset(images, target, self.augment)
 
     def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images:
         index, generator = batch
-        images = self.images[index]
-        return (self.augment(images, generator) if self.augment else images), self.target[index]
+        images, target = self.stored(index)
+        return (self.augment(images, generator) if self.augment else images), target
 
 
 class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
@@ -97,7 +162,7 @@ class EpochLoader(DataLoader[Images]):
 
     sampler: EpochBatches
 
-    def __init__(self, dataset: ImageDataset, batches: EpochBatches) -> None:
+    def __init__(self, dataset: BatchDataset, batches: EpochBatches) -> None:
         # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
         # The loader has its own generator because it draws a number from it every epoch.
         super().__init__(dataset, batch_size=None, sampler=batches, generator=torch.Generator())

@@ -40,7 +40,7 @@ def image_size(file: Path) -> tuple[int, int]:
     Raises:
         OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
     """
-    with _opened(file) as image:
+    with opened(file) as image:
         return image.size
 
 
@@ -106,8 +106,18 @@ def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     return torch.from_numpy(pixels).movedim(-1, 0), ", ".join(done)
 
 
+def read_colour(file: Path) -> Tensor:
+    """Reads an image in colour at its own size, uint8 (3, H, W).
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
+    """
+    image, _ = _read(file, "RGB")
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).contiguous()
+
+
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
+def opened(file: Path) -> Iterator[Image.Image]:
     """Opens an image without decoding its pixels; names the file in whatever goes wrong."""
     try:
         pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours says the size
@@ -137,7 +147,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 def _read(file: Path, form: str, most: int = MOST_PIXELS) -> tuple[Image.Image, str]:
     """Reads an image as "L" or "RGB", at most `most` pixels of it, and says what it was."""
-    with _opened(file) as image:
+    with opened(file) as image:
         pixels = image.width * image.height
         if pixels > most:  # only a JPEG can be decoded at a smaller size; others ignore this
             factor = _factor(image, most)

@@ -8,7 +8,15 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from context_agg.data.batches import Augment, EpochBatches, EpochLoader, ImageDataset, Images
+from context_agg.data.batches import (
+    Augment,
+    BatchDataset,
+    EpochBatches,
+    EpochLoader,
+    ImageDataset,
+    Images,
+)
+from context_agg.data.pairs import PairDataset
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID, DataSpec
 from context_agg.ops.checks import check_choice, check_whole
@@ -18,7 +26,7 @@ class ImageData(L.LightningDataModule):
     """Training, held-out and test images; batches are float images in 0..1 and int64 targets.
 
     Args:
-        train: training images.
+        train: training images, with their targets.
         validation: images split from the training set.
         test: test images.
         name: name of the data set, for messages.
@@ -38,9 +46,9 @@ class ImageData(L.LightningDataModule):
 
     def __init__(
         self,
-        train: Images,
-        validation: Images,
-        test: Images,
+        train: Images | PairDataset,
+        validation: Images | PairDataset,
+        test: Images | PairDataset,
         *,
         name: str,
         classes: Sequence[str],
@@ -53,16 +61,20 @@ class ImageData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         check_loading(batch_size, held_out)
-        for part, pair in (("train", train), ("validation", validation), ("test", test)):
-            _check(part, pair, len(classes), dense)
-        in_channels, height, width = test[0].shape[1:]
-        self.spec = DataSpec(name, in_channels, (height, width), tuple(classes), margin, dense)
+        parts = {"train": train, "validation": validation, "test": test}
+        datasets: list[BatchDataset] = []
+        for part, images in parts.items():
+            if isinstance(images, PairDataset):  # whoever reads files checks them one by one
+                datasets.append(images)
+                continue
+            _check(part, images, len(classes), dense)
+            datasets.append(ImageDataset(*images, augment if part == "train" else None))
+        self.train, self.held_out, self.test = datasets
         if held_out == "test":
-            images, target = (torch.cat(parts) for parts in zip(train, validation, strict=True))
-            train, validation = (images, target), test
-        self.train = ImageDataset(*train, augment)
-        self.held_out = ImageDataset(*validation)
-        self.test = ImageDataset(*test)
+            self.train, self.held_out = self.train.joined(self.held_out), self.test
+        in_channels = self.train.stored(slice(1))[0].shape[1]
+        size = self.train.image_size
+        self.spec = DataSpec(name, in_channels, size, tuple(classes), margin, dense)
         self.held_out_name = held_out
         self.batch_size = batch_size
         self.seed = seed
@@ -83,7 +95,7 @@ class ImageData(L.LightningDataModule):
         dtype = next(self.trainer.lightning_module.parameters()).dtype
         return network_input(images, dtype), target.long()
 
-    def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Images]:
+    def _loader(self, dataset: BatchDataset, *, shuffle: bool) -> DataLoader[Images]:
         return EpochLoader(
             dataset, EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
         )

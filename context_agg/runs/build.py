@@ -19,9 +19,10 @@ from context_agg.callbacks.progress import RunProgress
 from context_agg.cli.values import check_values
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
+from context_agg.networks.context_net import ContextNet
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
-from context_agg.runs.memory import check_memory, size_keys
+from context_agg.runs.memory import available, check_memory, size_keys
 from context_agg.runs.parts import make
 from context_agg.training.learner import Learner
 
@@ -39,6 +40,8 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
     network = build_network(cfg, data.spec)
+    if "front_end_maps" in cfg.callbacks:
+        _check_front_end_maps(data, network, torch.device(accelerator(cfg)))
     if _channels_last(cfg):
         network.to(memory_format=torch.channels_last)
     if cfg.compile:
@@ -107,7 +110,10 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
     """The callbacks of a run; what makes a checkpoint the best depends on the data."""
-    options = {"best_checkpoint": {"dense": spec.dense}}
+    options: dict[Any, dict[str, Any]] = {
+        "best_checkpoint": {"dense": spec.dense},
+        "front_end_maps": {"frozen": list(cfg.frozen)},
+    }
     return [
         make(L.Callback, f"callbacks.{name}", part, **options.get(name, {}))
         for name, part in cfg.callbacks.items()
@@ -176,6 +182,25 @@ def _check_shares(cfg: DictConfig, data: ImageData) -> None:
                 f"trainer.{name}={share} of {batches:,} batches is less than one; "
                 f"use trainer.{name}=1 for one batch"
             )
+
+
+def _check_front_end_maps(data: ImageData, network: nn.Module, device: torch.device) -> None:
+    """Rejects maps that cannot be kept: of views without end, or too many for the memory."""
+    if not isinstance(network, ContextNet):
+        raise ValueError("callbacks=front_end_maps: this model has no front end; leave it out")
+    if not data.train.finite:
+        raise ValueError(
+            "callbacks=front_end_maps: training images are cropped or scaled at random, so no map "
+            "is needed twice; leave it out, or set data.crop=null data.zoom=0"
+        )
+    with torch.no_grad():
+        one = network.front_end(torch.zeros(1, data.spec.in_channels, *data.spec.image_size))
+    needed = one.nbytes * (2 * len(data.train) + len(data.held_out))
+    if needed > (present := available(device)):
+        raise ValueError(
+            f"callbacks=front_end_maps would keep {needed / 1e9:,.1f} GB of maps, and there are "
+            f"{present / 1e9:,.1f} GB of memory; leave it out"
+        )
 
 
 def _check_loss(loss: nn.Module, spec: DataSpec) -> None:
