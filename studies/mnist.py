@@ -1,11 +1,12 @@
 """The same comparison on MNIST, other models for reference, and the module at its best."""
 
-import statistics
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
+from context_agg.runs.intervals import estimate
+from studies.digits import BASELINES
 from studies.plots import RULES, draw_dots, draw_seeds
 from studies.results import recorded_curves
 from studies.study import Study
@@ -21,7 +22,9 @@ MODELS = {
 def accuracies(part: str) -> dict[str, list[float]]:
     """Test accuracy of every seed, by variant."""
     variants = scores("mnist", part)
-    return {name: [run["test/accuracy"] for run in runs] for name, runs in variants.items()}
+    return {
+        name: [run["test/accuracy"] for run in runs.values()] for name, runs in variants.items()
+    }
 
 
 def plot_rules() -> Figure:
@@ -73,7 +76,7 @@ def plot_best() -> Figure:
 
 def superior_table() -> str:
     """The answers to "who gets superior results?": published ones, and ours."""
-    automatic = [run["final/accuracy"] for run in scores("post", "auto")["auto"]]
+    automatic = [run["final/accuracy"] for run in scores("post", "auto")["auto"].values()]
     basic = accuracies("backprop")["backprop/backprop-manual_model.init-normal"]
     best = accuracies("best").get("best", [])
     return plain_table(
@@ -91,7 +94,10 @@ def superior_table() -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.4f}" if values else "missing"
+    if not values:
+        return "missing"
+    mean, half, _ = estimate(values)
+    return f"{mean:.4f} ± {half:.4f}"
 
 
 STUDY = Study(
@@ -106,7 +112,7 @@ STUDY = Study(
         "best": plot_best,
     },
     tables={
-        "mnist": lambda: sweep_table("mnist", {"backprop": ""}),
+        "mnist": lambda: sweep_table("mnist", {"backprop": ""}, baselines=BASELINES),
         "models": lambda: sweep_table("mnist", {"models": ""}),
         "best": lambda: sweep_table("mnist", {"best": "basic, 20 epochs"}),
         "superior": superior_table,

@@ -3,8 +3,14 @@
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
+from matplotlib.figure import Figure
+
+from context_agg.analysis.colours import COLORS
+from context_agg.runs.table import Row, as_markdown
+from studies.plots import draw_differences, draw_dots, mark_missing
 from studies.results import curves_by_run
 from studies.study import Study, SweepRun
+from studies.tables import compared, named_runs, plain_table
 
 RATE = "optimizer.lr"
 CHOSEN_BY = {"compared": "rates", "longer": "rates", "plain": "plain_rates"}
@@ -62,4 +68,111 @@ def choose(runs: Iterable[SweepRun]) -> Iterator[SweepRun]:
             yield run
 
 
-STUDY = Study("starts", choose=choose)
+COMPARED = ("compared", "plain")
+SCORE = "test/iou"
+
+
+def words(run: SweepRun) -> str:
+    """A start in words: its module, initial weights and lift."""
+    _, *lines = start_of(run)
+    given = dict(line.split("=") for line in lines)
+    plain = ["plain"] if run.part.startswith("plain") else []
+    lifted = ["lifted"] if given["front_end.lift"] != "0" else []
+    return ", ".join([*plain, given.get("model.init", "identity"), *lifted])
+
+
+def rows() -> list[Row]:
+    """The ten fresh seeds of every start, at its own learning rate, against Xavier's weights."""
+    runs = named_runs(STUDY, lambda run: words(run) if run.part in COMPARED else None)
+    return compared(runs, "xavier")
+
+
+def start_table() -> str:
+    """Mean IoU of every start on fresh seeds."""
+    return as_markdown(rows(), (SCORE,))
+
+
+def rate_table() -> str:
+    """Held-out mean IoU of the seeds that choose the learning rates; the chosen one is bold."""
+    runs = list(STUDY.runs())
+    chosen = chosen_rates(runs)
+    in_words = {start_of(run): words(run) for run in runs if run.part in CHOSEN_BY.values()}
+    table = []
+    by_start = sorted(rate_scores(runs).items(), key=lambda item: item[0][0], reverse=True)
+    for start, scores in by_start:  # plain last
+        cells = {rate: "missing" if x is None else f"{x:.3f}" for rate, x in scores.items()}
+        if rate := chosen.get(start):
+            cells[rate] = f"**{cells[rate]}**"
+        table.append({"start": in_words[start], **cells})
+    return plain_table(table)
+
+
+def lift_words(run: SweepRun) -> str | None:
+    """How far a run from the identity, with a learning rate of 1e-3, lifts its class maps."""
+    tuned = run.part == "rates" and run.value(RATE) == "0.001" and "identity" in run.name
+    return f"lifted by {run.value('front_end.lift')}" if tuned or run.part == "lifts" else None
+
+
+def lift_table() -> str:
+    """The identity with class maps lifted by several numbers, on the seeds that 2 was chosen on."""
+    runs = named_runs(STUDY, lift_words)
+    order = sorted(runs, key=lambda name: int(name.rpartition(" ")[2]))
+    return as_markdown(compared({name: runs[name] for name in order}, "lifted by 0"), (SCORE,))
+
+
+def longer_table() -> str:
+    """Two starts with four times as many epochs."""
+    runs = named_runs(STUDY, lambda run: words(run) if run.part == "longer" else None)
+    return as_markdown(compared(runs, "xavier, lifted"), (SCORE,))
+
+
+FIRST = "six epochs of the module"
+
+
+def joint_words(run: SweepRun) -> str | None:
+    """What follows six epochs of the context module, in words."""
+    if run.part == "before":
+        return FIRST
+    what = {"alone": "six more of the module", "joint": "six more of both"}.get(run.part)
+    return what and f"{what}, lr {run.value(RATE)}"
+
+
+def joint_table() -> str:
+    """Joint training beside as many more epochs of the module alone, at the same rate."""
+    runs = named_runs(STUDY, joint_words)
+    alone = {name: name.replace("of both", "of the module") for name in runs if "both" in name}
+    order = sorted(runs, key=lambda name: (name.rpartition("lr ")[2], name in alone))
+    order = [FIRST, *(name for name in order if name != FIRST)]
+    return as_markdown(compared({name: runs[name] for name in order}, alone), (SCORE,))
+
+
+def plot_starts() -> Figure:
+    """Mean IoU of every fresh seed of every start, and the paired differences from Xavier's."""
+    runs = named_runs(STUDY, lambda run: words(run) if run.part in COMPARED else None)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
+    ious = {name: [run[SCORE] for run in of_name.values()] for name, of_name in runs.items()}
+    colors = {name: COLORS[0] for name in ious if name.startswith("identity")}
+    colors |= {name: COLORS[1] for name in ious if name.startswith("plain")}
+    draw_dots(left, ious, colors)
+    left.set(xlabel="mean IoU, test scenes", xlim=(0, 1))
+    if any(ious.values()):
+        draw_differences(right, rows(), SCORE)
+    else:
+        mark_missing(right)
+    right.set(xlabel="difference from xavier, same seeds")
+    return figure
+
+
+STUDY = Study(
+    "starts",
+    choose=choose,
+    figures={"starts": plot_starts},
+    tables={
+        "starts_compared": start_table,
+        "starts_rates": rate_table,
+        "starts_lifts": lift_table,
+        "starts_longer": longer_table,
+        "starts_joint": joint_table,
+    },
+)

@@ -66,7 +66,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run_dir = folder / "RUN"
     train(compose_config("trainer.max_epochs=1", *BATCH), run_dir)
-    shutil.copytree(run_dir, folder / "outputs/sweep_backprop_model.init/backprop-manual/seed-0")
+    for variant in ("backprop-manual_model.init-identity", "backprop-auto_model.init-normal"):
+        shutil.copytree(run_dir, folder / f"outputs/sweep_backprop_model.init/{variant}/seed-0")
     return folder
 
 

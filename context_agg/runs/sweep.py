@@ -233,7 +233,7 @@ class Sweep(Callback):
                 report = write_report(sweep_dir)
                 print(*report.left_out, sep="\n")
                 if report.table:
-                    print(f"{report.table}written to {sweep_dir}: {', '.join(FILES)}")
+                    print(f"{report.table}\nwritten to {sweep_dir}: {', '.join(FILES)}")
             failures = []
             if (sweep_dir / FAILURES).is_file():
                 failures = sorted((sweep_dir / FAILURES).read_text().splitlines())

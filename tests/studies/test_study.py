@@ -14,7 +14,7 @@ from context_agg.cli.compose import CONF
 from studies import results, study
 from studies.__main__ import STUDIES, TABLES, main
 from studies.study import Study, SweepRun
-from studies.tables import in_words
+from studies.tables import plain_table, sweep_table, variant_in_words
 from tests.command import call
 from tests.fake_mnist import write_mnist
 from tests.fake_pairs import write_camvid
@@ -339,11 +339,12 @@ def test_a_measurement_is_made_once_and_its_time_is_noted(calls: list[list[str]]
         ("backprop/backprop-auto_model.init-normal", "", "auto, normal"),
         ("basic/model.init-identity", "basic", "basic, identity"),
         ("front_end", "front end", "front end"),
-        ("x/front_end.lift-2", "", "2"),
+        ("auto", "", "auto"),
+        ("x/front_end.lift-2", "", "lift 2"),
     ],
 )
-def test_names_of_directories_in_words(variant: str, words: str, expected: str) -> None:
-    assert in_words(variant, words) == expected
+def test_variants_in_words(variant: str, words: str, expected: str) -> None:
+    assert variant_in_words(variant, words) == expected
 
 
 def test_the_command_lists_the_studies_and_refuses_an_unknown_one(
@@ -370,3 +371,17 @@ def test_the_command_lists_the_studies_and_refuses_an_unknown_one(
 def test_the_command_refuses_what_is_not_there(arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         main(arguments)
+
+
+def test_a_measurement_that_is_missing_is_so_in_its_table() -> None:
+    assert plain_table([]) == "missing\n"
+
+
+def test_a_part_without_a_row_is_missing_in_the_table(calls: list[list[str]]) -> None:
+    rows = [{"run": f"first/seed-{n}", "test/accuracy": a} for n, a in ((0, "0.5"), (1, "0.6"))]
+    results.add_rows("chain", rows)
+    table = sweep_table("chain", {"first": "one", "third": "other"}, baselines="one")
+    # the quantile of Student's t is tan(0.475 pi) with one degree of freedom; times 0.05
+    one, other = table.splitlines()[2:]
+    assert one == "| one | 2 | 0.5500 ± 0.6353 | - |"
+    assert other == "| other | missing | - | - |"
