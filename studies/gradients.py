@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
+from typing import Any
 from textwrap import fill
 
 import numpy as np
