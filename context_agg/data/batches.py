@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from context_agg.cli.signals import ENDING
 from context_agg.data.pixels import network_input
 
 Images = tuple[Tensor, Tensor]
@@ -251,5 +252,5 @@ def _leave_signals(_: int) -> None:
 
     A worker ends when the run closes its loader, or when it sees that the run is gone.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

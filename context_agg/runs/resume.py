@@ -18,14 +18,14 @@ from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
 from context_agg.runs.build import check_network
 from context_agg.runs.directory import BEST, LAST, METRICS, PREVIOUS, SETTINGS
-from context_agg.runs.finished import changed_settings
+from context_agg.runs.finished import SAME_RESULT, changed_settings
 from context_agg.runs.load import check_fit, read_weights
 from context_agg.runs.records import check_spec, read_spec
 from context_agg.runs.settings import built_from, read_settings, read_unresolved
 from context_agg.training.arithmetic import arithmetic
 from context_agg.training.learner import Learner
 
-CHANGEABLE = ("data.root", "checkpoint.every_minutes", "checkpoint.every_steps")
+CHANGEABLE = (*SAME_RESULT, "checkpoint.every_minutes", "checkpoint.every_steps")
 GROWS = "trainer.max_epochs"
 STATE = "LastCheckpoint"  # the callback whose state says where a run is
 CHECKPOINT = {
