@@ -51,6 +51,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "docs" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
+    (folder / "frames").mkdir()
+    shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "frames" / "frame1.png")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "module.py").write_text(
         "from context_agg.ops import CONV_OPS\n\nfunction = CONV_OPS['manual']\n"
