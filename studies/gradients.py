@@ -4,8 +4,8 @@ import statistics
 import time
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
-from typing import Any
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import torch

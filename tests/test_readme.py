@@ -58,6 +58,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     best = folder / "outputs/tune/space/experiment/best.yaml"
     best.parent.mkdir(parents=True)
     best.write_text(experiment("The best", ["optimizer.lr=0.01"]))
+    (folder / "frames").mkdir()
+    shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "frames" / "frame1.png")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "module.py").write_text(
         "import torch\n\nfrom context_agg.ops import CONV_OPS\n\n"
