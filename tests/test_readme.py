@@ -90,7 +90,8 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
 def shortened(command: str) -> str:
     """Shortens a training to one batch, and a sweep or a search to one run in this process."""
     if "context_agg.tune" in command:
-        return " ".join([command, "--trials 1", "trainer.max_epochs=1", *BATCH])
+        out = "" if "--out" in command else "--out outputs/tune/one"  # the other is there already
+        return " ".join([command, out, "--trials 1", "trainer.max_epochs=1", *BATCH])
     if "context_agg.train" not in command or "--help" in command or "debug=" in command:
         return command
     command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")
