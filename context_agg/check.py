@@ -39,14 +39,14 @@ def check(cfg: DictConfig) -> bool:
     from context_agg.networks.context import DilatedConv2d
     from context_agg.ops import get_conv_op
     from context_agg.runs.build import accelerator, build
-    from context_agg.runs.start_from import start_from
+    from context_agg.runs.start_from import load_start
 
     start = time.perf_counter()
     with one_message():
         if cfg.op is not None:  # takes the place of backprop
             cfg = OmegaConf.merge(cfg, {"backprop": "auto"})  # type: ignore[assignment]
         data, learner = build(cfg)
-        start_from(cfg, learner.network, data.spec)
+        load_start(cfg, learner.network, data.spec)
         op = get_conv_op(cfg.backprop) if cfg.op is None else user_op(cfg.op)
         if not any(isinstance(module, DilatedConv2d) for module in learner.network.modules()):
             raise ValueError("this model has no dilated convolution to check")

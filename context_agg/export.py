@@ -1,8 +1,12 @@
-"""Export a trained run: `python -m context_agg.export DIR OUT`.
+"""Export a trained run: `python -m context_agg.export DIR OUT [--format safetensors|torch]`.
 
-Writes the weights of the best checkpoint as safetensors, the configuration, the description of the
-data and the scores to the new directory OUT, which `evaluate` and `predict` accept as a run. OUT
-must not exist. It is there when all of it is written, or not at all.
+Writes to the new directory OUT the trained network, the configuration, the description of the data,
+the scores, and README.md, a model card that says how to load it. OUT must not exist. It is there
+when all of it is written, or not at all.
+
+safetensors: the weights of the best checkpoint; `evaluate` and `predict` accept OUT as a run.
+torch: model.pt2, a program that PyTorch runs without this package; images of any size for dense
+data. It is compared with the network before OUT takes its name.
 """
 
 import os
@@ -12,36 +16,52 @@ from pathlib import Path
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.parser import command_parser
 from context_agg.runs import atomic
-from context_agg.runs.directory import DATA_SPEC, METRICS, SETTINGS, WEIGHTS
+from context_agg.runs.directory import CARD, DATA_SPEC, METRICS, PROGRAM, SETTINGS, WEIGHTS
+
+FORMATS = {"safetensors": WEIGHTS, "torch": PROGRAM}
 
 
-def export(run_dir: Path, out: Path) -> None:
-    """Copies a finished run without its event files and checkpoints.
+def export(run_dir: Path, out: Path, form: str = "safetensors") -> None:
+    """Copies a finished run without its event files and checkpoints, and adds a model card.
+
+    Args:
+        run_dir: directory of the run.
+        out: directory to create.
+        form: a name in `FORMATS`.
 
     Raises:
         FileNotFoundError: if the run has not finished.
         FileExistsError: if `out` exists.
         OSError, ValueError: if a file of the run is damaged, or they do not fit together; if `out`
-            cannot be written. There is no `out` then.
+            cannot be written; if the exported program is not the network. There is no `out` then.
     """
     from safetensors.torch import save  # torch
 
+    from context_agg.runs import card
     from context_agg.runs.load import load_network
-    from context_agg.runs.records import read_scores
     from context_agg.runs.settings import read_settings
 
     if os.path.lexists(out):
         raise FileExistsError(f"{out} already exists; delete it or name another directory")
-    read_settings(run_dir)
-    read_scores(run_dir)
-    network, _ = load_network(run_dir)
+    cfg = read_settings(run_dir)
+    scores = card.seeds_of(run_dir, cfg)
+    network, spec = load_network(run_dir)
+    dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
     try:
         with atomic.new_folder(out) as folder:
             (folder / SETTINGS).parent.mkdir()
             for name in (SETTINGS, DATA_SPEC, METRICS):
                 atomic.write(folder / name, (run_dir / name).read_bytes())
-            weights = {name: w.contiguous() for name, w in network.state_dict().items()}
-            atomic.write(folder / WEIGHTS, save(weights))
+            if form == "torch":
+                from context_agg.runs import program  # torch.export
+
+                atomic.write(folder / PROGRAM, program.to_bytes(network, spec))
+                program.check_same(folder / PROGRAM, network, spec)
+            else:
+                weights = {name: w.contiguous() for name, w in network.state_dict().items()}
+                atomic.write(folder / WEIGHTS, save(weights))
+            text = card.model_card(cfg, spec, scores, dtype, FORMATS[form])
+            atomic.write(folder / CARD, text.encode())
     except OSError as error:
         raise OSError(f"cannot write {out}: {error.strerror}; name another directory") from error
 
@@ -52,9 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_parser("export", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a finished run")
     parser.add_argument("out", metavar="OUT", type=Path, help="directory to create")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="safetensors", help="of the network (safetensors)"
+    )
     given = parser.parse_args(arguments)
-    export(given.run_dir, given.out)
-    print(f"written to {given.out}: {WEIGHTS}, {SETTINGS}, {DATA_SPEC}, {METRICS}")
+    export(given.run_dir, given.out, given.format)
+    files = (FORMATS[given.format], SETTINGS, DATA_SPEC, METRICS, CARD)
+    print(f"written to {given.out}: {', '.join(files)}")
 
 
 if __name__ == "__main__":

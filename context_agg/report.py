@@ -1,9 +1,10 @@
 """Compare runs: `python -m context_agg.report DIR` reads any folder of runs.
 
 Writes report.md, report.csv (the mean of every variant over its seeds, with its 95 % interval),
-runs.csv (a row per run), curves.csv (a row per run and epoch) and report.png (held-out cost and
-accuracy by epoch) to DIR, and prints the table. With --baseline the table also has the difference
-of every variant from that one, over the seeds that both have.
+runs.csv (a row per run), curves.csv (a row per run and epoch), report.png (held-out cost and
+accuracy by epoch) and report.html (all of this as a page for the browser) to DIR, and prints the
+table. With --baseline the table also has the difference of every variant from that one, over the
+seeds that both have.
 
 A run that cannot be read is named and left out; the exit code is then 1.
 """

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import torch
@@ -401,7 +402,8 @@ def alignment_seconds(callbacks: str) -> float:
     measured = build_callbacks(cfg, data.spec) if callbacks != "default" else []
     measured = [callback for callback in measured if isinstance(callback, GradientAlignment)]
     with TemporaryDirectory() as folder:
-        options = {"logger": False, "enable_checkpointing": False, "default_root_dir": folder}
+        options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+        options["default_root_dir"] = folder
         trainer = build_trainer(cfg, callbacks=measured, **options)
         start = time.process_time()
         trainer.fit(learner, data)

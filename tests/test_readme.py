@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from context_agg.cli.compose import compose_config
+from context_agg.cli.experiment import experiment
+from context_agg.export import export
 from context_agg.train import train
 from tests.fake_mnist import write_mnist
 from tests.operands import operands
@@ -51,6 +53,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "docs" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
+    (space,) = (code for doc in DOCUMENTS for code in blocks(doc, "yaml"))
+    (folder / "space.yaml").write_text(space)
+    best = folder / "outputs/tune/space/experiment/best.yaml"
+    best.parent.mkdir(parents=True)
+    best.write_text(experiment("The best", ["optimizer.lr=0.01"]))
+    (folder / "frames").mkdir()
+    shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "frames" / "frame1.png")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "module.py").write_text(
         "import torch\n\nfrom context_agg.ops import CONV_OPS\n\n"
@@ -79,7 +88,10 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
 
 
 def shortened(command: str) -> str:
-    """Shortens a training to one batch, and a sweep to one seed in this process."""
+    """Shortens a training to one batch, and a sweep or a search to one run in this process."""
+    if "context_agg.tune" in command:
+        out = "" if "--out" in command else "--out outputs/tune/one"  # the other is there already
+        return " ".join([command, out, "--trials 1", "trainer.max_epochs=1", *BATCH])
     if "context_agg.train" not in command or "--help" in command or "debug=" in command:
         return command
     command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")
@@ -97,6 +109,8 @@ def marked(lines: list[str]) -> list[Any]:
 def test_commands_of_the_package_work(
     command: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "context_agg.tune" in command:
+        pytest.importorskip("optuna")
     code = call(shortened(command), place, monkeypatch)
     assert (code in (0, None)) == (command not in WRONG)
 
@@ -130,10 +144,31 @@ def test_the_error_that_readme_shows(
     assert message in (code, capsys.readouterr().err.strip())
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that contains what docs/commands.md exports."""
+    folder = tmp_path_factory.mktemp("exported")
+    export(ROOT / "models" / "scenes_identity", folder / "OUT2", "torch")
+    return folder
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_python_in_the_documents_runs(document: Path) -> None:
+def test_python_in_the_documents_runs(
+    document: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exported)
     for code in blocks(document, "python"):
         exec(compile(code, document.name, "exec"), {})
+
+
+def test_the_exported_program_runs_where_this_package_is_not(exported: Path) -> None:
+    (code,) = (b for b in blocks(ROOT / "docs" / "commands.md", "python") if "export.load" in b)
+    absent = "import sys\nsys.modules['context_agg'] = None\n"  # importing it is an error now
+    shape = "print(*logits.shape)\n"
+    result = subprocess.run(
+        [sys.executable, "-c", absent + code + shape], cwd=exported, capture_output=True, text=True
+    )
+    assert (result.stdout, result.stderr) == ("5 11 48 80\n", "")
 
 
 @pytest.mark.parametrize(("dilation", "side"), [(1, 3), (2, 3), (3, 3), (1, 1), (2, 5)])

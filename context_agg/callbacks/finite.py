@@ -3,6 +3,7 @@
 import json
 import math
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 
 from context_agg.cli.errors import UserError
 from context_agg.data.batches import EpochLoader
+from context_agg.training.collectives import gather, processes, total
 from context_agg.training.learner import Learner
 
 LOOK = 50  # steps on CUDA from one look at the device to the next, as each waits for it
@@ -57,7 +59,7 @@ class Finite(L.Callback):
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        loss = loss.detach()
+        loss = total(loss.detach()) / processes()
         if self._loss is not None:  # of an earlier batch of the same step
             loss = torch.where(self._loss.isfinite(), loss, self._loss)
         self._loss = loss
@@ -96,7 +98,8 @@ class Finite(L.Callback):
         gradients = dict(zip(self._names, largest, strict=True))
         outputs = {}
         if step == trainer.global_step:  # the weights are still those of that step
-            outputs = largest_outputs(pl_module.network, self._batch[0])
+            parts = gather(largest_outputs(pl_module.network, self._batch[0]))
+            outputs = {name: _largest(part[name] for part in parts) for name in parts[0]}
         # The forward pass meets the first layer of these first, the backward pass the last one.
         bad_outputs = [name for name, value in outputs.items() if not math.isfinite(value)]
         bad_gradients = [name for name, value in gradients.items() if not math.isfinite(value)]
@@ -117,11 +120,17 @@ class Finite(L.Callback):
         }
         # NaN is not in the JSON standard
         text = json.dumps(json.loads(json.dumps(diagnosis), parse_constant=str), indent=2)
-        file.write_text(text + "\n")
+        if trainer.is_global_zero:
+            file.write_text(text + "\n")
         raise UserError(
             f"step {step}: {what}, so the run ends. {file} has the largest values. Train a new run "
             "with a smaller optimizer.lr, or with +trainer.gradient_clip_val=1"
         )
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest of some values; NaN if one of them is."""
+    return float(torch.tensor(list(values), dtype=torch.float64).amax())
 
 
 @torch.no_grad()
@@ -133,7 +142,7 @@ def largest_outputs(network: nn.Module, x: Tensor) -> dict[str, float]:
         if not any(module.children()):
 
             def keep(module: nn.Module, operands: object, y: Tensor, name: str = name) -> None:
-                largest[name] = float(y.abs().max())
+                largest[name] = float(y.abs().max()) if len(y) else 0.0
 
             handles.append(module.register_forward_hook(keep))
     try:

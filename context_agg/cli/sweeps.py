@@ -1,13 +1,15 @@
 """What a sweep varies, according to the command line or to hydra.sweeper.params of a file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 MOST = 1000  # values of a key; every one of them is checked before the first run
+NO_SETTING = ("data.root",)  # where something lies changes no result
 FORMS = "the values to sweep over are listed, KEY=A,B, or counted, KEY=range(3)"
 
 
@@ -27,6 +29,20 @@ def alternatives(lines: Iterable[str]) -> dict[str, list[str]]:
 def file_params(hydra: DictConfig) -> list[str]:
     """The overrides that the configuration itself sweeps over (hydra.sweeper.params)."""
     return [f"{key}={values}" for key, values in (hydra.sweeper.params or {}).items()]
+
+
+def settings_of(cfg: DictConfig, choices: Mapping[str, str], given: list[str]) -> dict[str, Any]:
+    """What the HPARAMS tab tells a run by: model, backprop, seed, and what was set or swept over.
+
+    Args:
+        cfg: the configuration of the run.
+        choices: the choice of each group.
+        given: the overrides of the run.
+    """
+    keys = dict.fromkeys(["model", "backprop", "seed", *alternatives(given)])
+    return {
+        key: choices.get(key, OmegaConf.select(cfg, key)) for key in keys if key not in NO_SETTING
+    }
 
 
 def _values(override: Override) -> list[str]:

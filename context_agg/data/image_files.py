@@ -35,13 +35,15 @@ MODES = {
 
 
 def image_size(file: Path) -> tuple[int, int]:
-    """Reads the width and height of an image from its header.
+    """Reads the width and height of an image from its header, turned as its camera says.
 
     Raises:
         OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
     """
     with opened(file) as image:
-        return image.size
+        # not the PNG's own getexif, which would read all pixels
+        sideways = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) > 4
+        return image.size[::-1] if sideways else image.size
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from context_agg.gradients.inputs import remarks
-from context_agg.gradients.measurement import ROUGH, Measurement
+from context_agg.gradients.measurement import Measurement
 from context_agg.gradients.op_call import (
     Call,
     Op,
@@ -18,6 +18,7 @@ from context_agg.gradients.op_call import (
     title,
 )
 from context_agg.gradients.op_report import OpReport
+from context_agg.gradients.precision import ROUGH
 
 
 def check_op(
@@ -50,9 +51,12 @@ def check_op(
         float32_tolerance: the same in float32.
 
     Raises:
-        ValueError: if there is nothing to differentiate, if the reference does not fit, or if
-            there is too much for finite differences.
+        ValueError: if there is nothing to differentiate, if the reference does not fit or raises,
+            if finite differences cannot serve, or for a tolerance that is not above 0.
     """
+    for name, value in (("tolerance", tolerance), ("float32_tolerance", float32_tolerance)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}={value} must be a number above 0")
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     parameters = dict(op.named_parameters()) if isinstance(op, nn.Module) else {}
     names = input_names(op if reference is None or declared(op) else reference, len(given))
@@ -68,15 +72,15 @@ def check_op(
     alone = None if forward is None else Call(forward, given, parameters, place, names)
     cuda = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), torch.inference_mode(False):
-        found = Measurement(call, right, tolerance, float32_tolerance)
-        found.remarks += remarks(call.names, call.given)
-        found.run(alone, second_order)
+        measurement = Measurement(call, right, tolerance, float32_tolerance)
+        measurement.run(alone, second_order)
+    found = measurement.found
     return OpReport(
         title(op),
         "finite differences" if right is None else "its reference",
         tuple(found.tensors),
         tuple(found.faults),
-        tuple(found.remarks),
+        (*remarks(call.names, call.given), *found.remarks),
     )
 
 

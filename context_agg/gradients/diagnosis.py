@@ -19,7 +19,7 @@ from context_agg.gradients.slips import (
     gradient_slips,
     operand_slips,
 )
-from context_agg.gradients.truth import Truth
+from context_agg.gradients.truth import Settled, Truth
 
 UNKNOWN = "is none of the known slips"
 MANY = 3  # entries that a factor must fit to be more than a coincidence
@@ -48,7 +48,7 @@ class Diagnosis:
     def __init__(
         self,
         names: Sequence[str],
-        backward: Backward,
+        backward: Settled,
         truth: Truth,
         graph: Graph | None,
         grad_outputs: Sequence[Tensor],
@@ -93,6 +93,8 @@ class Diagnosis:
             return f"is missing: {self._missing}"
         if not torch.any(ours):
             return "is zero everywhere"
+        if not torch.any(self._right[i]):
+            return "should be zero: the output does not change with it, or only in jumps"
         use = use_of_grad_output(self._backward, i, self._grad_outputs, self._same)
         if use is not None:
             return use + self._nonlinear(i)

@@ -174,6 +174,8 @@ def floats(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         if tree.is_complex():
             raise ValueError(f"{name} is complex; pass torch.view_as_real(...) of it instead")
+        if tree.layout != torch.strided:
+            raise ValueError(f"{name} is sparse; only dense tensors can be checked")
         if tree.is_floating_point():
             yield name, tree
     elif isinstance(tree, Mapping):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from context_agg.gradients.first_derivative import Backward, draw
-from context_agg.gradients.truth import Truth
+from context_agg.gradients.first_derivative import draw
+from context_agg.gradients.truth import Settled, Truth
 
 Same = Callable[[Tensor, Tensor], bool]
 """Whether two gradients agree but for rounding."""
@@ -15,7 +15,7 @@ ANOTHER_SEED = 2
 
 
 def use_of_grad_output(
-    backward: Backward, number: int, grad_outputs: Sequence[Tensor], same: Same
+    backward: Settled, number: int, grad_outputs: Sequence[Tensor], same: Same
 ) -> str | None:
     """What is wrong with how one gradient depends on grad_output; None if it is linear in it."""
 
@@ -51,7 +51,7 @@ class MaskProbe:
     """
 
     def __init__(
-        self, backward: Backward, truth: Truth, grad_outputs: Sequence[Tensor], same: Same
+        self, backward: Settled, truth: Truth, grad_outputs: Sequence[Tensor], same: Same
     ) -> None:
         self._backward, self._truth, self._same = backward, truth, same
         self._grad_outputs = grad_outputs

@@ -49,6 +49,9 @@ def _rearranged(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:
         else:
             changed = changed.reshape(gradient.shape)
             yield f"was reshaped where axes {a} and {b} had to be exchanged", changed
+    if gradient.dim() > 1 and gradient.shape[-1] == gradient.shape[-2]:
+        symmetric = (gradient + gradient.transpose(-1, -2)) / 2
+        yield "is made symmetric: the operator takes its input to be symmetric", symmetric
     for chosen in _choices(axes):
         kernel = chosen == axes[2:] and len(chosen) > 0
         why = ": the kernel not rotated, or rotated once too often?" if kernel else ""

@@ -86,9 +86,13 @@ class ContextNet(nn.Module):
             self.head = fully_connected(channels * height * width, hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        return enlarged(self.class_maps(x), x, self.front_end)
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The logits (N, K, h, w) before they are enlarged to the image; (N, K) if not dense."""
         maps = self.cache(x) if self.cache is not None else self.front_end(x)
         logits: Tensor = self.head(self.context(maps))
-        return enlarged(logits, x)
+        return logits
 
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:

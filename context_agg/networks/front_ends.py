@@ -105,7 +105,12 @@ class FrontEndNet(nn.Module):
         self.front_end = make_front_end(front_end, in_channels, image_size, num_classes, dense)
 
     def forward(self, x: Tensor) -> Tensor:
-        return enlarged(self.front_end(x), x)
+        return enlarged(self.class_maps(x), x, self.front_end)
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The logits (N, K, h, w) before they are enlarged to the image."""
+        maps: Tensor = self.front_end(x)
+        return maps
 
 
 def make_front_end(
@@ -115,7 +120,7 @@ def make_front_end(
     num_classes: int,
     dense: bool,
 ) -> nn.Module:
-    """Makes a front end for these data; tries it once, so that errors come before any training.
+    """Makes a front end for these data; tries one on the meta device, so that errors come early.
 
     Raises:
         ValueError: for data that are not dense, or an image that is too small.
@@ -126,12 +131,12 @@ def make_front_end(
             "image; take dense data (data=digit_scenes), or leave out front_end="
         )
     try:
-        made = front_end(in_channels=in_channels, num_classes=num_classes)
-        with torch.no_grad():
-            made(torch.zeros(1, in_channels, *image_size))
+        with torch.no_grad(), torch.device("meta"):
+            tried = front_end(in_channels=in_channels, num_classes=num_classes)
+            tried(torch.zeros(1, in_channels, *image_size))
+        return front_end(in_channels=in_channels, num_classes=num_classes)
     except ValueError as error:  # it is made inside a model, which is not to blame
         raise ValueError(f"front_end: {error}") from error
-    return made
 
 
 def _prime_factors(number: int) -> list[int]:
@@ -144,8 +149,14 @@ def _prime_factors(number: int) -> list[int]:
     return factors
 
 
-def enlarged(logits: Tensor, x: Tensor) -> Tensor:
-    """Enlarges class maps (N, K, h, w) to the image x, bilinearly; leaves logits (N, K) alone."""
+def enlarged(logits: Tensor, x: Tensor, front_end: nn.Module) -> Tensor:
+    """Enlarges class maps (N, K, h, w) to the image x, bilinearly; leaves logits (N, K) alone.
+
+    A front end that has a method `enlarge`, (logits, x) -> logits, does so in its own way.
+    """
     if logits.dim() == 2 or logits.shape[2:] == x.shape[2:]:
         return logits
+    if callable(enlarge := getattr(front_end, "enlarge", None)):
+        larger: Tensor = enlarge(logits, x)
+        return larger
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)

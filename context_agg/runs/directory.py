@@ -19,6 +19,8 @@ BEST = "checkpoints/best.ckpt"
 LAST = "checkpoints/last.ckpt"  # to go on from
 PREVIOUS = "checkpoints/previous.ckpt"  # the one before, if the last is damaged
 WEIGHTS = "model.safetensors"  # of an exported run
+PROGRAM = "model.pt2"  # instead, if it was exported for PyTorch alone
+CARD = "README.md"  # of an exported run, for people
 LOG = "train.log"  # the printed lines of a run in a sweep
 MARK = ".context_agg"  # of a folder that we have made; locked while a process writes there
 

@@ -11,6 +11,8 @@ from context_agg.runs.directory import METRICS
 from context_agg.runs.records import read_scores
 from context_agg.runs.settings import read_resolved
 
+SAME_RESULT = ("data.root", "data.memory", "data.workers")  # where images are, and how they come
+
 
 def finished_scores(
     run_dir: Path, cfg: DictConfig, *, grow: bool = False
@@ -47,22 +49,22 @@ def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> l
     Raises:
         OSError, ValueError: if the run's settings cannot be read.
     """
-    ran = dict(_leaves(read_resolved(run_dir)))
-    settings = dict(_leaves(OmegaConf.to_container(cfg, resolve=True)))
+    ran = dict(leaves(read_resolved(run_dir)))
+    settings = dict(leaves(OmegaConf.to_container(cfg, resolve=True)))
     absent = object()
     return sorted(
         key
         for key in ran.keys() | settings.keys()
         if ran.get(key, absent) != settings.get(key, absent)
-        and not (key == "data.root" or key.startswith("checkpoint."))
+        and not (key in SAME_RESULT or key.startswith("checkpoint."))
         and not (grow and key == "trainer.max_epochs")
     )
 
 
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """`{"model": {"channels": 2}}` -> ("model.channels", 2)."""
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a configuration: `{"model": {"channels": 2}}` -> ("model.channels", 2)."""
     if not isinstance(node, dict):
         yield key, node
         return
     for name, value in node.items():
-        yield from _leaves(value, f"{key}.{name}" if key else name)
+        yield from leaves(value, f"{key}.{name}" if key else name)

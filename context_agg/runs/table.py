@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from context_agg.runs import atomic
 from context_agg.runs.curves import plot_bands, read_curves
-from context_agg.runs.directory import METRICS
+from context_agg.runs.directory import METRICS, SETTINGS
 from context_agg.runs.intervals import Estimate, estimate, paired_difference
+from context_agg.runs.page import differences, make_page
 from context_agg.runs.records import check_format, read_scores
+from context_agg.runs.settings import read_resolved
 
-FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png")
+FILES = ("report.md", "report.csv", "runs.csv", "curves.csv", "report.png", "report.html")
 Scores = Mapping[str, float]
 """The contents of a run's metrics.json."""
 
@@ -195,7 +197,8 @@ def write_report(folder: Path, baseline: str | None = None) -> Report:
         ValueError: if no variant is called like the baseline.
     """
     scores: dict[str, dict[str, Scores]] = {}
-    curves: dict[str, list[dict[str, list[float]]]] = {}
+    curves: dict[str, dict[str, dict[str, list[float]]]] = {}
+    settings: dict[str, list[dict[str, Any]]] = {}
     runs: list[Row] = []
     epochs: list[Row] = []
     left_out = []
@@ -207,12 +210,14 @@ def write_report(folder: Path, baseline: str | None = None) -> Report:
         for run_dir in run_dirs:
             try:
                 run_scores, run_curves = read_run(run_dir)
+                chosen = read_resolved(run_dir) if (run_dir / SETTINGS).exists() else {}
             except (OSError, ValueError) as error:
                 left_out.append(f"left out: {error}")
                 continue
             name = str(run_dir.relative_to(folder))
             scores.setdefault(words[variant], {})[run_dir.name] = run_scores
-            curves.setdefault(words[variant], []).append(run_curves)
+            curves.setdefault(words[variant], {})[name] = run_curves
+            settings.setdefault(words[variant], []).append(chosen)
             runs.append({"run": name, **run_scores})
             epochs += epoch_rows(name, run_curves)
     if baseline is not None and baseline not in scores:
@@ -227,10 +232,13 @@ def write_report(folder: Path, baseline: str | None = None) -> Report:
     compared = f"; difference: from {baseline}, same seeds" * (baseline is not None)
     table = f"{as_markdown(rows)}\n{RANGE}{compared}.\n"
     picture = BytesIO()
-    plot_bands(curves).savefig(picture, dpi=100)
+    plots = {variant: list(group.values()) for variant, group in curves.items()}
+    plot_bands(plots).savefig(picture, dpi=100)
     atomic.write(folder / "report.md", table.encode())
     write_csv(folder / "report.csv", rows)
     write_csv(folder / "runs.csv", runs)
     write_csv(folder / "curves.csv", epochs)
     atomic.write(folder / "report.png", picture.getvalue())
+    page = make_page(folder, table, curves, differences(settings))
+    atomic.write(folder / "report.html", page.encode())
     return Report(table, left_out)

@@ -224,6 +224,8 @@ def test_nothing_to_differentiate_is_refused() -> None:
         check_op(torch.neg, torch.arange(3))
     with pytest.raises(ValueError, match="view_as_real"):
         check_op(torch.neg, torch.ones(2, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="only dense tensors"):
+        check_op(torch.neg, torch.eye(2).to_sparse())
 
 
 def test_too_much_for_finite_differences_is_refused() -> None:
@@ -394,6 +396,116 @@ def test_where_the_right_gradient_is_not_finite_nothing_is_said(reference: Any) 
     assert "1 of 3 entries of input 0 are left out" in report.remarks[0]
 
 
+class Activation(Function):
+    """A ReLU whose gradient at 0, and everywhere else, can be set."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at_zero: float, below: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slopes = at_zero, below
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        at_zero, below = ctx.slopes
+        slope = torch.where(x > 0, 1, torch.where(x < 0, below, at_zero))
+        return g * slope, None, None
+
+
+def relu(x: Tensor, *_: float) -> Tensor:
+    return x.relu()
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0, -0.1, 1.1, math.nan])
+def test_at_a_kink_any_slope_between_the_two_sides_is_right(at_zero: float) -> None:
+    x = torch.tensor([0.0, 1.0, -1.0, 0.0, 2.0])
+    report = check_op(Activation, (x, at_zero, 0.0), relu)
+    assert report.right == (0 <= at_zero <= 1)
+    assert ("has a kink and either may be right" in str(report)) == (0 < at_zero <= 1)
+    assert check_op(Activation, (x, at_zero, 0.0)).right  # left out of finite differences
+
+
+@pytest.mark.parametrize("reference", [relu, None])
+def test_a_missing_mask_is_named_although_some_inputs_are_exactly_0(reference: Any) -> None:
+    x = draw(5, 4).round(decimals=1)
+    x[0] = 0
+    (diagnosis,) = check_op(Activation, (x, 1.0, 1.0), reference).diagnoses
+    assert "the mask of a ReLU missing?" in diagnosis
+
+
+@pytest.mark.parametrize("reference", [None, torch.sin])
+def test_a_gradient_that_is_not_a_number_is_not_right(reference: Any) -> None:
+    class Nan(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            return g * math.nan
+
+    (diagnosis,) = check_op(Nan, draw(3), reference).diagnoses
+    assert diagnosis == "grad_x is not finite at 3 of 3 entries"
+
+
+def test_a_straight_through_estimator_is_called_what_it_is() -> None:
+    class Straight(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.round()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            return g
+
+    (diagnosis,) = check_op(Straight, draw(5)).diagnoses
+    assert diagnosis.startswith("grad_x should be zero: the output does not change with it")
+
+
+def test_a_gradient_that_float32_cannot_hold_is_no_mistake() -> None:
+    report = check_op(lambda x: (1e-25 * x) ** 2, draw(4))
+    assert report.right, report
+    assert "too small or too large for float32" in str(report)
+
+
+def test_a_16_bit_output_is_measured_coarsely_and_needs_a_reference() -> None:
+    def rough(x: Tensor) -> Tensor:
+        return x.sin().bfloat16()
+
+    report = check_op(rough, draw(4), torch.sin)
+    assert report.right, report
+    assert "gives its output in 16 bits" in report.remarks[0]
+    with pytest.raises(ValueError, match="16 bits say nothing: give a reference"):
+        check_op(rough, draw(4))
+
+
+def test_rounding_to_digits_is_not_taken_for_float32() -> None:
+    report = check_op(lambda x: x.round(decimals=3), draw(20))
+    assert report.right or "cannot be settled" in str(report)
+    assert "float32 inside" not in str(report)
+
+
+def test_nan_in_both_outputs_is_no_difference() -> None:
+    x = torch.tensor([-1.0, 2.0])
+    assert check_op(torch.log, x, torch.log).right
+
+
+def test_an_operator_that_takes_its_input_to_be_symmetric_is_named() -> None:
+    half = draw(4, 4)
+    (diagnosis,) = check_op(torch.linalg.eigvalsh, half @ half.T).diagnoses
+    assert (
+        diagnosis.startswith("grad_A is made symmetric") or "input 0 is made symmetric" in diagnosis
+    )
+    assert check_op(lambda x: torch.linalg.eigvalsh(x + x.T), half).right
+
+
+def test_an_input_without_a_gradient_has_to_be_bound() -> None:
+    (fault,) = check_op(F.soft_margin_loss, (draw(3), draw(3).sign())).faults
+    assert "is not differentiable with respect to argument 'target'" in fault
+    assert fault.endswith("Bind it, as in `lambda x: op(x, constant)`.")
+
+
 # second derivatives
 
 
@@ -461,6 +573,8 @@ def test_the_tolerance_can_be_set() -> None:
 
     assert not check_op(Near, draw(4)).right
     assert check_op(Near, draw(4), tolerance=1e-2).right
+    with pytest.raises(ValueError, match="tolerance=0 must be a number above 0"):
+        check_op(Near, draw(4), tolerance=0)
 
 
 def test_the_global_random_numbers_are_left_alone() -> None:

@@ -61,7 +61,8 @@ def test_an_exported_run_holds_the_best_weights_without_pickle(
     trained: Path, exported: Path
 ) -> None:
     files = {str(file.relative_to(exported)) for file in exported.rglob("*") if file.is_file()}
-    assert files == {"model.safetensors", ".hydra/config.yaml", "data.json", "metrics.json"}
+    records = {".hydra/config.yaml", "data.json", "metrics.json"}
+    assert files == records | {"model.safetensors", "README.md"}
     best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     network, spec = load_network(exported)
     for name, weight in network.state_dict().items():

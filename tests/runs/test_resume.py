@@ -49,6 +49,7 @@ def assert_same(ours: object, theirs: object) -> None:
         ("backprop=broken", "model.init=normal"),
         ("callbacks=gradient_noise",),
         ("callbacks=random_gradients", "backprop=feedback_alignment"),
+        ("trainer.precision=64-true",),
         ("schedule=cosine",),
         ("data.shift=2", "data.rotate=20"),
         (

@@ -129,7 +129,7 @@ def test_a_folder_of_experiments_of_ones_own(
     assert folders == {f"outputs/sweep_backprop_experiment-mine/{run}" for run in runs}
 
 
-def pretend(cfg: object, output_dir: Path, model: str) -> dict[str, float]:
+def pretend(cfg: object, output_dir: Path, model: str, shown: object) -> dict[str, float]:
     print("trained")
     return {"test/accuracy": 0.5, "test/loss": 1.0, "epochs": 1, "seconds": 2.0}
 

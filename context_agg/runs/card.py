@@ -1,0 +1,145 @@
+"""The model card: what a trained network is, how good it is, and how to load it."""
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from scipy.special import stdtrit
+
+from context_agg.data.spec import DataSpec
+from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
+from context_agg.runs.finished import changed_settings
+from context_agg.runs.records import read_scores
+
+SHOWN = ("seed", "backprop", "start_from", "model", "loss", "optimizer", "schedule")
+
+LOAD = {
+    WEIGHTS: """\
+from pathlib import Path
+
+import torch
+from context_agg.runs.load import load_network
+
+network, _ = load_network(Path("."))  # this folder
+""",
+    PROGRAM: """\
+import torch
+
+network = torch.export.load("model.pt2").module()  # needs PyTorch and nothing else
+""",
+}
+USE = """\
+images = torch.zeros({shape}, dtype=torch.uint8)  # bytes: 0 is black, 255 white
+logits = network(images.to(torch.{dtype}) / 255)  # ({logits})
+"""
+
+
+def seeds_of(run_dir: Path, cfg: DictConfig) -> dict[int, Mapping[str, float]]:
+    """The scores of a run, and of the runs beside it in a sweep that differ in the seed alone.
+
+    A run whose files are damaged is named on stderr and left out.
+
+    Raises:
+        OSError, ValueError: if the scores of the run itself cannot be read.
+    """
+    scores: dict[int, Mapping[str, float]] = {cfg.seed: read_scores(run_dir)}
+    for other in sorted(run_dir.absolute().parent.glob("seed-*")):
+        if not (other / METRICS).is_file() or other.samefile(run_dir):
+            continue
+        try:
+            changed = changed_settings(other, cfg)
+            if {key.rpartition(".")[2] for key in changed} == {"seed"}:
+                scores[int(other.name.removeprefix("seed-"))] = read_scores(other)
+        except (OSError, ValueError) as error:
+            print(f"left out of the intervals: {error}", file=sys.stderr)
+    return dict(sorted(scores.items()))
+
+
+def model_card(
+    cfg: DictConfig,
+    spec: DataSpec,
+    scores: Mapping[int, Mapping[str, float]],
+    dtype: str,
+    file: str,
+) -> str:
+    """Describes a network in Markdown.
+
+    Args:
+        cfg: the configuration of its run, without interpolations.
+        spec: the data that it was trained on.
+        scores: by seed; with those of other runs the card has intervals.
+        dtype: of its weights, as torch calls it.
+        file: what it is in, `WEIGHTS` or `PROGRAM`.
+    """
+    height, width = spec.image_size
+    shape = f"2, {spec.in_channels}, {height}, {width}"
+    logits = f"N, {len(spec.classes)}"
+    takes = f"N, {spec.in_channels}, {height}, {width}"
+    if spec.dense:
+        logits += ", height, width"
+        takes = f"N, {spec.in_channels}, height, width"
+    whole: Any = OmegaConf.to_container(cfg)
+    settings = {name: whole[name] for name in SHOWN if whole.get(name) is not None}
+    settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
+    settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
+    return f"""\
+# {cfg.model._target_.rpartition(".")[2]} on {spec.name}
+
+A network of context_agg {version("context_agg")} that gives a class to each \
+{"pixel" if spec.dense else "image"}.
+
+## Data
+
+It was trained on {spec.name}: images of {spec.in_channels}x{height}x{width} (channels, height, \
+width) in {len(spec.classes)} classes: {", ".join(spec.classes)}.
+
+- It takes images ({takes}) of any number{" and size" if spec.dense else ""}, {dtype}, \
+from 0 (black) to 1 (white).
+- It returns logits ({logits}).
+
+## Scores
+
+{_table(cfg.seed, scores)}
+They are those of the best of {int(scores[cfg.seed]["epochs"])} checkpoints, on the test images.
+
+## Configuration
+
+```yaml
+{yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=96)}```
+
+## How to load
+
+```python
+{LOAD[file]}{USE.format(shape=shape, dtype=dtype, logits=logits)}```
+"""
+
+
+def _table(seed: int, scores: Mapping[int, Mapping[str, float]]) -> str:
+    names = [name for name in scores[seed] if name.startswith("test/")]
+    if len(scores) == 1:
+        lines = ["| score | this network |", "| --- | ---: |"]
+        lines += [f"| {name} | {scores[seed][name]:.4f} |" for name in names]
+        return "\n".join(lines) + "\n"
+    seeds = ", ".join(map(str, scores))
+    lines = [f"| score | this network | mean, seeds {seeds} | 95 % interval |"]
+    lines += ["| --- | ---: | ---: | ---: |"]
+    for name in names:
+        values = [run[name] for run in scores.values() if name in run]
+        low, high = interval(values)
+        lines.append(
+            f"| {name} | {scores[seed][name]:.4f} | {fmean(values):.4f} | {low:.4f} to {high:.4f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean over seeds (Student's t); NaN for one value."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    margin = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
+    return fmean(values) - margin, fmean(values) + margin
