@@ -584,6 +584,7 @@ def test_the_global_random_numbers_are_left_alone() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_another_device() -> None:
     report = check_op(F.linear, (draw(3, 4), draw(2, 4)), device="cuda", second_order=True)
     assert report.right, report
