@@ -19,6 +19,7 @@ from context_agg.cli.experiment import experiment
 from context_agg.export import export
 from context_agg.train import train
 from tests.fake_mnist import write_mnist
+from tests.fake_pairs import write_camvid, write_folder
 from tests.operands import operands
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that contains the files named in README."""
     folder = tmp_path_factory.mktemp("readme")
     write_mnist(folder / "DIR")
+    write_camvid(folder / "DIR")
+    write_folder(folder / "OWN", 10)
     for name in ("three.png", "photo.jpg"):
         noise = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
         Image.fromarray(noise).save(folder / name)
@@ -81,7 +84,10 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
     monkeypatch.syspath_prepend(place)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     try:
-        importlib.import_module(module).main()
+        found = importlib.import_module(module)
+        if hasattr(found, "__path__"):  # a room that is a command too
+            found = importlib.import_module(f"{module}.__main__")
+        found.main()
     except SystemExit as exit_:
         return exit_.code
     return 0
