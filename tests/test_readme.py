@@ -56,6 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "docs" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
+    shutil.copytree(ROOT / "docs" / "figures" / "camvid", folder / "docs" / "figures" / "camvid")
     (space,) = (code for doc in DOCUMENTS for code in blocks(doc, "yaml"))
     (folder / "space.yaml").write_text(space)
     best = folder / "outputs/tune/space/experiment/best.yaml"
