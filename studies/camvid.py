@@ -12,6 +12,7 @@ from context_agg.analysis.colours import COLORS
 from context_agg.data.palette import colourise
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID
+from context_agg.runs.intervals import estimate
 from context_agg.runs.load import load_network
 from context_agg.runs.table import as_markdown
 from studies.plots import draw_dots, draw_seeds
@@ -84,15 +85,16 @@ def stage_table() -> str:
 
 
 def class_table() -> str:
-    """Test IoU of every class, the mean of the seeds, beside the paper's; in per cent."""
+    """Test IoU of every class, mean ± interval over the seeds, beside the paper's; in per cent."""
     found = {name: list(runs.values()) for name, runs in recorded().items() if runs}
     shown = [name for name in ("front_end", IDENTITY.format(2), "joint") if name in found]
     rows = []
     for name in (*CLASSES, "mean"):
         key = "test/iou" if name == "mean" else f"test/iou_{name}"
         cells = {
-            VARIANTS[variant]: f"{100 * fmean(run[key] for run in found[variant]):.1f}"
+            VARIANTS[variant]: f"{mean:.1f} ± {half:.1f}"
             for variant in shown
+            for mean, half, _ in [estimate([100 * run[key] for run in found[variant]])]
         }
         paper = fmean(PAPER.values()) if name == "mean" else PAPER[name]
         rows.append({"class": name, **cells, "paper, Dilation8": f"{paper:.1f}"})
