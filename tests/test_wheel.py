@@ -81,7 +81,7 @@ def names(wheel: Path) -> set[str]:
 def test_the_wheel_holds_the_package_and_its_configuration_and_nothing_else(wheel: Path) -> None:
     package = {
         str(file.relative_to(ROOT))
-        for pattern in ("*.py", "*.cpp", "py.typed")
+        for pattern in ("*.py", "*.cpp", "*.html", "py.typed")
         for file in (ROOT / "context_agg").rglob(pattern)
     }
     conf = {f"context_agg/{file.relative_to(ROOT)}" for file in (ROOT / "conf").rglob("*.yaml")}

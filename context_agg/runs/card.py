@@ -61,6 +61,7 @@ def seeds_of(run_dir: Path, cfg: DictConfig) -> dict[int, Mapping[str, float]]:
 
 
 def model_card(
+    name: str,
     cfg: DictConfig,
     spec: DataSpec,
     scores: Mapping[int, Mapping[str, float]],
@@ -70,6 +71,7 @@ def model_card(
     """Describes a network in Markdown.
 
     Args:
+        name: what it is called.
         cfg: the configuration of its run, without interpolations.
         spec: the data that it was trained on.
         scores: by seed; with those of other runs the card has intervals.
@@ -84,14 +86,14 @@ def model_card(
         logits += ", height, width"
         takes = f"N, {spec.in_channels}, height, width"
     whole: Any = OmegaConf.to_container(cfg)
-    settings = {name: whole[name] for name in SHOWN if whole.get(name) is not None}
+    settings = {key: whole[key] for key in SHOWN if whole.get(key) is not None}
     settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
     settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
     return f"""\
-# {cfg.model._target_.rpartition(".")[2]} on {spec.name}
+# {name}
 
-A network of context_agg {version("context_agg")} that gives a class to each \
-{"pixel" if spec.dense else "image"}.
+A {cfg.model._target_.rpartition(".")[2]} of context_agg {version("context_agg")} that gives a \
+class to each {"pixel" if spec.dense else "image"}.
 
 ## Data
 
