@@ -25,14 +25,18 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/installed
 
+$(VENV)/installed-slurm: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[slurm]'
+	@touch $@ $(VENV)/installed
+
 install: $(VENV)/installed-dev ## install the package and the development tools into .venv
 
 run: $(VENV)/installed ## train the basic module with the hand-written backward pass on the digits
 	$(BIN)/python -m context_agg.train model=basic backprop=manual $(ARGS)
 
-sweep: $(VENV)/installed ## compare auto, manual and broken, two initialisations, three seeds; DATA=mnist MODEL=large
+sweep: $(VENV)/installed$(if $(filter slurm,$(LAUNCHER)),-slurm) ## compare auto, manual and broken, two initialisations, three seeds; DATA=mnist LAUNCHER=slurm
 	$(BIN)/python -m context_agg.train -m backprop=auto,manual,broken model.init=identity,normal \
-	seed=0,1,2 hydra/launcher=joblib $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(ARGS)
+	seed=0,1,2 hydra/launcher=$(or $(LAUNCHER),joblib) $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(ARGS)
 
 study: $(VENV)/installed ## repeat a study, such as NAME=post; without a name, list all studies with their times
 	$(BIN)/python -m studies $(NAME)
@@ -42,6 +46,7 @@ results: $(VENV)/installed ## run and record what docs/results lacks, then remak
 
 figures: $(VENV)/installed ## draw every figure and table of README and docs; trains nothing
 	$(BIN)/python -m studies all --draw
+	$(BIN)/python -m benchmarks --draw
 
 bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where installed; ten minutes; NAME=step
 	$(BIN)/python -m benchmarks $(NAME)
@@ -50,10 +55,10 @@ bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where i
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 
 test: $(VENV)/installed-dev ## run the tests, except the slow ones
-	$(PYTEST) -m 'not slow and not notebook and not browser' $(ARGS)
+	$(PYTEST) -m 'not slow and not browser and not notebook and not slurm' $(ARGS)
 
-test-all: test ## run the tests, then the slow ones, the tour and the browser
-	$(PYTEST) -m 'slow or notebook or browser' $(ARGS)
+test-all: test ## run the tests, then the slow ones, the tour, and those in a browser and on Slurm
+	$(PYTEST) -m 'slow or browser or notebook or slurm' $(ARGS)
 
 check: lint types test-all ## run everything that CI requires
 

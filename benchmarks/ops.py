@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.limit import Limit, cores
 from benchmarks.problem import Convolution, multiply_adds
 from benchmarks.reference import bias_off_zero, check, distance
-from benchmarks.turns import REST, WARM_UP, Measurement
+from benchmarks.turns import REST, WARM_UP, Measurement, Quiet
 from context_agg.ops import get_conv_op
 
 RULES = {  # name: backprop, memory format
@@ -51,7 +51,7 @@ def operands(conv: Convolution, batch: int, side: int) -> Operands:
     x = normal(batch, c, side, side)
     weight = (normal(k, c, conv.side, conv.side) / (c * conv.side**2) ** 0.5).float().double()
     y = F.conv2d(x, weight, None, padding="same", dilation=conv.dilation)
-    return Operands(x, weight, bias_off_zero(y, normal(k)), normal(batch, k, side, side))
+    return Operands(x, weight, bias_off_zero(y), normal(batch, k, side, side))
 
 
 class Layer:
@@ -105,11 +105,13 @@ def measure(
         rules[rule] = {"forward": forward, "backward": backward}
         calls.append((layer.forward, forward["milliseconds"]))
         calls.append((layer.backward, backward["milliseconds"]))
-    limits = []
+    limits, quiet = [], Quiet()
     for number in range(WARM_UP + rounds):
-        speed = 2 * limit(threads)
+        quiet.wait()
+        speed = limit(threads)
         time.sleep(REST)
         for call, times in calls:
+            call()  # the first one after a rest, or after another rule, takes longer
             start = time.perf_counter()
             call()
             if number >= WARM_UP:
@@ -123,6 +125,7 @@ def measure(
         "side": side,
         "threads": threads,
         "limit_gigaflops_per_second": limits,
+        "others_percent": quiet.busy[WARM_UP:],
         "rules": rules,
     }
 

@@ -1,7 +1,6 @@
 """Keeps what was measured, with the machine and the versions, as docs/results/NAME.json."""
 
 import json
-import os
 import platform
 import subprocess
 import time
@@ -24,17 +23,16 @@ PACKAGES = (
 )
 
 Record = dict[str, Any]
-"""Date, duration, load, machine and versions, and the measurements."""
+"""Date, duration, machine and versions, and the measurements."""
 
 
 def measure(name: str, measurements: Iterable[Measurement]) -> None:
     """Measures, and writes the record when all is done."""
-    load, start = os.getloadavg()[0], time.perf_counter()
+    start = time.perf_counter()
     measured = list(measurements)
     head = {
         "date": date.today().isoformat(),
         "minutes": round((time.perf_counter() - start) / 60, 1),
-        "load_before": round(load, 2),
         "machine": machine(),
         "versions": versions(),
     }

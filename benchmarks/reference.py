@@ -13,35 +13,41 @@ from torch import Tensor
 from benchmarks.peers.torch_loop import gradients, users_network
 from benchmarks.problem import Array, Gradients, Problem
 
-TOLERANCE = 2e-5  # of the norm of a tensor; float32 makes 1e-7 to 4e-6
+TOLERANCE = 5e-5  # of the norm of a tensor; float32 makes 1e-6, and 2e-5 in a sum that cancels
 NEAR = 1000  # about so many inputs around zero, among which a gap is looked for
 
 
 def weights(problem: Problem) -> list[Array]:
-    """The problem's weights, with biases that keep every ReLU of the first batch off zero."""
+    """The problem's weights, with biases that keep every ReLU of the first batch off zero.
+
+    With the biases as they were a map can also be zero all over, and its gradients with it.
+    """
     found = problem.weights()
     x, _ = _first_batch(problem)
     for number, conv in enumerate(problem.convolutions[:-1]):
         weight, bias = (torch.from_numpy(part) for part in found[2 * number : 2 * number + 2])
         y = F.conv2d(x, weight.double(), None, padding="same", dilation=conv.dilation)
-        bias.copy_(bias_off_zero(y, bias))
+        bias.copy_(bias_off_zero(y))
         x = F.relu(y + bias.double()[:, None, None])
     return found
 
 
-def bias_off_zero(y: Tensor, bias: Tensor) -> Tensor:
-    """The bias, changed a little: zero then lies in the widest gap between values near it.
+def bias_off_zero(y: Tensor) -> Tensor:
+    """A bias with which a third of each map is negative, and no value is near zero.
 
-    Shape: y (N, K, H, W), before the bias is added; bias (K,) -> (K,).
+    Zero then lies in the widest gap between values near it.
+
+    Shape: y (N, K, H, W) -> (K,).
     """
-    maps = y.transpose(0, 1).flatten(1) + bias.to(y)[:, None]  # (K, N H W)
+    maps = y.transpose(0, 1).flatten(1)  # (K, N H W)
+    bias = -maps.kthvalue(1 + maps.shape[1] // 3, dim=1).values
     reach = maps.std(1) * min(1, NEAR / maps.shape[1])
     shifts = []
-    for values, end in zip(maps, reach, strict=True):
+    for values, end in zip(maps + bias[:, None], reach, strict=True):
         near = torch.cat([values[values.abs() < end], torch.stack([-end, end])]).sort().values
         widest = int(near.diff().argmax())
         shifts.append(near[widest : widest + 2].mean())
-    return (bias - torch.stack(shifts)).to(bias)
+    return bias - torch.stack(shifts)
 
 
 def reference(problem: Problem, weights: list[Array]) -> Gradients:

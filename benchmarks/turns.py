@@ -5,16 +5,40 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import psutil
+
 from benchmarks.limit import Limit, cores
 from benchmarks.problem import Problem
 from benchmarks.reference import check, error, reference, weights
 from benchmarks.worker import started
 
-WARM_UP = 3  # rounds that do not count: compilers and caches
+WARM_UP = 2  # rounds that do not count: compilers
 REST = 0.015  # seconds until the idle threads of the one before have stopped to spin
 
+IDLE = 15  # percent of the processors that others may use when a round begins
+PATIENCE = 20  # seconds that the rounds of one problem wait in all for that
+
 Measurement = dict[str, Any]
-"""The problem, its multiply-adds, the limit in every round, and each peer's times."""
+"""The problem and its work; the limit, what others used, and each peer's time in every round."""
+
+
+class Quiet:
+    """Waits for moments in which the machine is idle, on a machine that is shared.
+
+    Attributes:
+        busy: percent of the processors that others used when the wait ended, by round.
+    """
+
+    def __init__(self) -> None:
+        self.busy: list[float] = []
+        self._last = time.monotonic() + PATIENCE
+
+    def wait(self) -> None:
+        """Waits until the machine is idle, or until there is no patience left."""
+        time.sleep(REST)
+        while (busy := psutil.cpu_percent(0.1)) > IDLE and time.monotonic() < self._last:
+            pass
+        self.busy.append(busy)
 
 
 def measure(problem: Problem, peers: Sequence[str], rounds: int, limit: Limit) -> Measurement:
@@ -30,7 +54,7 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int, limit: Limit) -
         ArithmeticError: if a peer's loss or gradients are wrong.
         RuntimeError: if a peer fails.
     """
-    problem = problem.with_steps(WARM_UP + rounds)
+    problem = problem.with_steps(2 * (WARM_UP + rounds))
     threads = problem.threads or cores()
     start = weights(problem)
     limits: list[float] = []
@@ -39,10 +63,13 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int, limit: Limit) -
         workers = [stack.enter_context(started(name, problem, start)) for name in peers]
         expected = reference(problem, start)
         errors = {w.name: check(w.name, error(w.gradients(), expected)) for w in workers}
-        for _ in range(problem.steps):
+        quiet = Quiet()
+        for _ in range(WARM_UP + rounds):
+            quiet.wait()
             limits.append(limit(threads))
             for worker in workers:
                 time.sleep(REST)
+                worker.step()  # in training one step follows another: this one wakes the threads
                 times[worker.name].append(worker.step())
         memory = {worker.name: worker.end() for worker in workers}
     return {
@@ -52,7 +79,8 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int, limit: Limit) -
         "dilations": list(problem.dilations),
         "threads": threads,
         "gigaflops": round(2e-9 * problem.multiply_adds, 4),
-        "limit_gigaflops_per_second": [round(2 * speed, 1) for speed in limits[WARM_UP:]],
+        "limit_gigaflops_per_second": [round(speed, 1) for speed in limits[WARM_UP:]],
+        "others_percent": quiet.busy[WARM_UP:],
         "peers": {
             name: {
                 "error": float(f"{errors[name]:.1e}"),

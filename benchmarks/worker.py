@@ -6,6 +6,7 @@ every step tells the parent how long the step took, and waits until it is the wo
 
 import os
 import pkgutil
+import re
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, cast
 
 import psutil
@@ -125,8 +127,12 @@ def _hide_other_peers(loop: str) -> None:
 
 def peak_memory() -> int:
     """The most memory that this process has held, in bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # on Linux that begins at the peak of the parent
+    status = Path("/proc/self/status").read_text()
+    (kibibytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.M)
+    return 1024 * int(kibibytes)
 
 
 if __name__ == "__main__":

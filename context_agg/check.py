@@ -2,14 +2,16 @@
 
 Compares every tensor of every layer with float64 autograd, then the operator with finite
 differences; the exit code is 0 only if all is right. op=package.module:function checks an operator
-of your own; backprop=all prints which check catches which mistake.
+of your own, and with inputs=package.module:function any function of tensors. backprop=all prints
+which check catches which mistake.
 """
 
 import importlib
 import inspect
+import json
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -37,14 +39,14 @@ def check(cfg: DictConfig) -> bool:
     from context_agg.networks.context import DilatedConv2d
     from context_agg.ops import get_conv_op
     from context_agg.runs.build import accelerator, build
-    from context_agg.runs.start_from import start_from
+    from context_agg.runs.start_from import load_start
 
     start = time.perf_counter()
     with one_message():
         if cfg.op is not None:  # takes the place of backprop
             cfg = OmegaConf.merge(cfg, {"backprop": "auto"})  # type: ignore[assignment]
         data, learner = build(cfg)
-        start_from(cfg, learner.network, data.spec)
+        load_start(cfg, learner.network, data.spec)
         op = get_conv_op(cfg.backprop) if cfg.op is None else user_op(cfg.op)
         if not any(isinstance(module, DilatedConv2d) for module in learner.network.modules()):
             raise ValueError("this model has no dilated convolution to check")
@@ -58,6 +60,79 @@ def check(cfg: DictConfig) -> bool:
     verdict = f"WRONG: {found}" if report.wrong else "right"
     print(f"\n{name} is {verdict}  ({time.perf_counter() - start:.1f} s)")
     return not report.wrong
+
+
+def check_any(cfg: DictConfig) -> bool:
+    """Checks any function of tensors on inputs of the user's, prints what it finds.
+
+    Raises:
+        UserError: for a value that is not valid.
+    """
+    from context_agg.gradients import check_op
+
+    with one_message():
+        op, make_inputs = user_object("op", cfg.op), user_object("inputs", cfg.inputs)
+        reference = None if cfg.reference is None else user_object("reference", cfg.reference)
+        try:
+            inputs = make_inputs()
+        except Exception as error:  # whatever a user's function raises
+            raise ValueError(f"inputs={cfg.inputs} raised {error!r}") from error
+        report = check_op(
+            op,
+            inputs,
+            reference,
+            second_order=cfg.second_order,
+            device="cuda" if cfg.trainer.accelerator == "cuda" else None,
+            tolerance=cfg.tolerance,
+            float32_tolerance=cfg.float32_tolerance,
+        )
+    print(json.dumps(report.as_json(), indent=2) if cfg.format == "json" else report)
+    return report.right
+
+
+ONLY_WITH_INPUTS = {
+    "reference": None,
+    "format": "text",
+    "tolerance": None,
+    "float32_tolerance": 1e-2,
+    "second_order": False,
+}
+"""Keys that only the check of any function of tensors reads, with their defaults."""
+
+
+def check_together(cfg: DictConfig) -> None:
+    """Rejects keys that need others.
+
+    Raises:
+        UserError: for such a key.
+    """
+    with one_message():
+        if cfg.inputs is not None and cfg.op is None:
+            raise ValueError(f"inputs={cfg.inputs} needs op=package.module:function")
+        for key, default in ONLY_WITH_INPUTS.items():
+            if cfg.inputs is None and cfg[key] != default:
+                raise ValueError(
+                    f"{key}={cfg[key]} has no effect without inputs=package.module:function, a "
+                    "function that returns the inputs of op"
+                )
+
+
+def user_object(key: str, path: str) -> Any:
+    """Imports what is at package.module:name.
+
+    Raises:
+        ValueError: if there is nothing to call.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever importing a user's module raises
+        raise ValueError(
+            f"{key}={path}: {error}; write package.module:function for what can be imported here"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"{key}={path} is no function")
+    return found
 
 
 def user_op(path: str) -> "ConvOp":
@@ -101,9 +176,10 @@ def run(cfg: DictConfig) -> None:
 
     quiet()
     torch.set_num_threads(1)  # the tensors are so small that threads only wait
+    check_together(cfg)
     if cfg.backprop == "all" and cfg.op is None:
         print_catch_table(cfg)
-    elif not check(cfg):
+    elif not (check(cfg) if cfg.inputs is None else check_any(cfg)):
         sys.exit(1)
 
 

@@ -4,8 +4,10 @@ DIR is the directory of a run, or an exported one such as models/basic_mnist. Th
 up to 100 million pixels, be grey or coloured, light on dark or dark on light; what was done to each
 is printed.
 
-If the run was trained on dense data, every pixel is classified: for each IMAGE, NAME_labels.png,
-whose values are the classes, and NAME_overlay.png are written to --out (default: predictions).
+If the run was trained on dense data, every pixel is classified, in tiles, so that the image may
+have any size: for each IMAGE, NAME_labels.png, whose values are the classes, and NAME_overlay.png
+are written to --out (default: predictions). IMAGE may then be a folder of images too, such as the
+frames of a video, which are taken in the order of their numbers; contact_sheet.png shows them all.
 
 An image that cannot be answered costs its own answer only; the exit code is then 1.
 """
@@ -13,6 +15,7 @@ An image that cannot be answered costs its own answer only; the exit code is the
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -23,41 +26,59 @@ from context_agg.cli.parser import command_parser
 if TYPE_CHECKING:
     from torch import nn
 
+    from context_agg.data.contact_sheet import ContactSheet
     from context_agg.data.spec import DataSpec
 
 SHOWN = 3  # number of classes to print, the most probable first
+LEAST_TILE = 32  # pixels
 
 
-def predict(run_dir: Path, files: Sequence[Path], out: Path | None = None) -> None:
-    """Prints what a run says of image files, each as soon as it is known; see `label` for `out`.
+def predict(
+    run_dir: Path, files: Sequence[Path], out: Path | None = None, tile: int | None = None
+) -> None:
+    """Prints what a run says of image files, each as soon as it is known.
 
-    What is wrong with a file goes to stderr, and the next file follows.
+    What is wrong with a file goes to stderr, and the next file follows. `label` describes `out` and
+    `tile`; a run on dense data takes folders of images too.
 
     Raises:
-        FileNotFoundError: if there is no such run.
+        FileNotFoundError: if there is no such run, or no image in a folder.
         OSError, ValueError: if the arguments do not fit together or `out` cannot be written, before
             the first file is read; at the end, if any file has no answer.
     """
-    from context_agg.runs.classify import check_network  # not at the top: --help needs no torch
+    from context_agg.runs.classify import (
+        TILE,
+        check_network,
+    )  # not at the top: --help needs no torch
     from context_agg.runs.load import load_network
 
     network, spec = load_network(run_dir)
     check_network(spec, dense=spec.dense)
+    answer, sheet = partial(say, network, spec), None
     if spec.dense:
-        out = out or Path("predictions")
-        check_names(files)
+        out, tile = out or Path("predictions"), TILE if tile is None else tile
+        check_tile(tile)
         check_folder(out)
-    elif out is not None:
-        raise ValueError(f"--out={out}: {run_dir} does not label pixels")
+        check_apart(files, out)
+        folders = any(file.is_dir() for file in files)
+        files = with_folders(files)
+        check_names(files)
+        sheet = contact_sheet(out, spec) if folders else None
+        answer = partial(label, network, spec, out=out, tile=tile, sheet=sheet)
+    for name, value in (("out", out), ("tile", tile)):
+        if value is not None and not spec.dense:
+            raise ValueError(f"--{name}={value}: {run_dir} does not label pixels")
     unanswered = 0
     for file in files:
         try:
-            lines = list(label(network, spec, file, out) if out else say(network, spec, file))
+            lines = list(answer(file))
         except (OSError, ValueError) as error:
             print(error, file=sys.stderr, flush=True)
             unanswered += 1
         else:
             print(*lines, sep="\n", flush=True)
+    for page in sheet.finish() if sheet else ():
+        print(page)
     if unanswered:
         raise ValueError(f"{unanswered} of {len(files)} files could not be answered")
 
@@ -72,21 +93,69 @@ def say(network: "nn.Module", spec: "DataSpec", file: Path) -> Iterator[str]:
         yield f"  {name:<12} {probabilities[name]:.4f}"
 
 
-def label(network: "nn.Module", spec: "DataSpec", file: Path, out: Path) -> Iterator[str]:
-    """Writes labels and overlay of an image to `out`; the lines on it, with each class's share."""
+def label(
+    network: "nn.Module",
+    spec: "DataSpec",
+    file: Path,
+    out: Path,
+    tile: int,
+    sheet: "ContactSheet | None",
+) -> Iterator[str]:
+    """Writes labels and overlay of an image to `out`; the lines on it, with each class's share.
+
+    Args:
+        network: labels the pixels.
+        spec: of the data that it was trained on.
+        file: the image.
+        out: folder, which is made if it is not there.
+        tile: the most pixels of the height and the width that are computed at a time.
+        sheet: shows the overlay too.
+    """
     import torch
 
-    from context_agg.data.label_files import write_labels  # matplotlib
+    from context_agg.data.label_files import overlay_of, write_labels  # matplotlib
     from context_agg.runs.classify import label_pixels
 
-    description, image, labels = label_pixels(network, spec, file)
+    description, image, labels = label_pixels(network, spec, file, tile)
     yield f"{file}: {description}"
-    for number, count in enumerate(torch.bincount(labels.flatten()).tolist()):
-        if count > 0:
-            share = count / labels.numel()
-            yield f"  {number:>3} = {spec.classes[number]:<12} {share:.4f} of the pixels"
-    for written in write_labels(out / file.stem, image, labels, len(spec.classes)):
+    counts = torch.bincount(labels.flatten()).tolist()
+    occurring = {number for number, count in enumerate(counts) if count > 0}
+    for number in sorted(occurring):
+        share = counts[number] / labels.numel()
+        yield f"  {number:>3} = {spec.classes[number]:<12} {share:.4f} of the pixels"
+    overlay = overlay_of(image, labels, len(spec.classes))
+    for written in write_labels(out / file.stem, labels, overlay, spec.classes):
         yield f"  {written}"
+    if sheet is not None:
+        yield from map(str, sheet.add(file.name, overlay, occurring))
+
+
+def contact_sheet(out: Path, spec: "DataSpec") -> "ContactSheet":
+    """An empty contact sheet."""
+    from context_agg.data.contact_sheet import ContactSheet  # matplotlib
+
+    return ContactSheet(out, spec.classes)
+
+
+def with_folders(files: Sequence[Path]) -> list[Path]:
+    """The files, with the images of a folder in its place."""
+    from context_agg.data.image_folder import images_in  # torch
+
+    return [image for file in files for image in (images_in(file) if file.is_dir() else [file])]
+
+
+def check_tile(tile: int) -> None:
+    """Refuses tiles that are hardly more than margin."""
+    from context_agg.ops.checks import check_whole  # torch
+
+    check_whole("--tile", tile, LEAST_TILE)
+
+
+def check_apart(files: Sequence[Path], out: Path) -> None:
+    """Refuses to write into a folder whose images are read: the next call would read them too."""
+    for file in files:
+        if file.is_dir() and file.resolve() == out.resolve():
+            raise ValueError(f"--out={out} is the folder of the images; name another")
 
 
 def check_names(files: Sequence[Path]) -> None:
@@ -117,12 +186,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = command_parser("predict", __doc__)
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="directory of a run")
-    parser.add_argument("files", metavar="IMAGE", type=Path, nargs="+", help="image file")
+    parser.add_argument(
+        "files", metavar="IMAGE", type=Path, nargs="+", help="image file, or folder"
+    )
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="where to write labels of pixels, for dense data"
     )
+    parser.add_argument(
+        "--tile",
+        metavar="PIXELS",
+        type=int,
+        help="for dense data, how much of an image is computed at a time (default: 512)",
+    )
     given = parser.parse_args(arguments)
-    predict(given.run_dir, given.files, given.out)
+    predict(given.run_dir, given.files, given.out, given.tile)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,35 @@
 """Train a network: `python -m context_agg.train model=basic backprop=manual`. Read this first."""
 
 if __name__ == "__main__":
-    from context_agg.cli import signals
+    from context_agg.cli import ranks, signals
 
-    signals.install()  # before the imports, as they take time
+    ranks.prepare()
+    signals.install() if ranks.leads() else signals.leave()  # now, as the imports take time
 
 import math
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.cli import signals, streams
+from context_agg.cli import orders, ranks, signals, streams
 from context_agg.cli.compose import COMMAND, CONF
 from context_agg.cli.errors import UserError, exit_on_closed_pipe, exit_on_mistake, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
 from context_agg.cli.sweeps import settings_of
+
+if TYPE_CHECKING:
+    import lightning as L
 
 
 def train(
@@ -33,6 +38,7 @@ def train(
     model: str = "model",
     *,
     grow: bool = False,
+    callbacks: Sequence["L.Callback"] = (),
     shown: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Fits, then tests the best checkpoint; writes everything the run makes to output_dir.
@@ -44,6 +50,7 @@ def train(
         output_dir: the run's directory.
         model: what to call the model when printing what will be trained.
         grow: whether a finished run goes on if `cfg` has more epochs.
+        callbacks: more of them than `cfg` has; they keep no state.
         shown: the settings that TensorBoard's HPARAMS tab tells the run by.
 
     Raises:
@@ -55,49 +62,66 @@ def train(
     # imported here, so that a mistake on the command line is reported before Lightning loads
     import torch
 
-    from context_agg.runs.claim import claim
+    from context_agg.runs.claim import claim, holder
     from context_agg.runs.finished import finished_scores
 
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # a run can set its own
         with one_message():
+            ranks.check(cfg)
             if scores := finished_scores(output_dir, cfg, grow=grow):
                 print(f"finished before: {output_dir}")
                 return scores
             stack.enter_context(claim(output_dir))
-        return _fit_and_test(cfg, output_dir, model, grow=grow, shown=shown or {})
+        with orders.agreed():
+            orders.give(
+                config=OmegaConf.to_yaml(cfg),
+                output_dir=str(output_dir),
+                holder=holder(output_dir),
+                model=model,
+                grow=grow,
+            )
+        return _fit_and_test(cfg, output_dir, model, callbacks, shown or {}, grow=grow)
 
 
 def _fit_and_test(
-    cfg: DictConfig, output_dir: Path, model: str, *, grow: bool, shown: Mapping[str, Any]
+    cfg: DictConfig,
+    output_dir: Path,
+    model: str,
+    more: Sequence["L.Callback"],
+    shown: Mapping[str, Any],
+    *,
+    grow: bool,
 ) -> dict[str, float]:
-    import torch
-
     from context_agg.callbacks.last_checkpoint import LastCheckpoint
+    from context_agg.data.batches import Shard
     from context_agg.runs import build, curves, directory, load, resume, summary
+    from context_agg.runs.endings import explained
     from context_agg.runs.records import NEEDED
-    from context_agg.runs.start_from import start_from
+    from context_agg.runs.start_from import load_start
     from context_agg.training.arithmetic import compile_kernels
 
-    with one_message():
+    with orders.agreed(), one_message():
         cut_off = resume.cut_off(output_dir, cfg, grow=grow)
-        data, learner = build.build(cfg)
+        data, learner = build.build(cfg, Shard(ranks.rank(), ranks.count()))
         if cut_off is None:
-            start_from(cfg, learner.network, data.spec)
+            load_start(cfg, learner.network, data.spec)
         last = LastCheckpoint(**cfg.checkpoint)
         logger = build.build_logger(output_dir, purge_step=cut_off.logged if cut_off else 0)
-        callbacks = [*build.build_callbacks(cfg, data.spec), last]
-        trainer = build.build_trainer(cfg, logger=logger, callbacks=callbacks)
+        callbacks = [*build.build_callbacks(cfg, data.spec), *more, last]
+        trainer = build.build_trainer(cfg, together=True, logger=logger, callbacks=callbacks)
         if cut_off is not None:
             strict = cfg.determinism == "strict"
             print(f"goes on    {resume.check_same(cut_off, learner, trainer, strict=strict)}")
             last.step = cut_off.state["step"]
         compile_kernels(learner, trainer.strategy.root_device, str(trainer.precision))
+        if ranks.leads():  # a signal that only another process has got waits for the first step
+            signals.at_once(None)
+            signals.check()
 
-    signals.at_once(None)
-    signals.check()
-    try:
-        directory.begin(output_dir, cfg, data.spec)
+    with explained(output_dir, last):
+        if ranks.leads():
+            directory.begin(output_dir, cfg, data.spec)
         print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
         if cut_off is None:
             settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -112,33 +136,14 @@ def _fit_and_test(
             load.load_weights(learner.network, best, output_dir)
         (tests,) = trainer.test(learner, data, verbose=False)
         scores |= tests
-        curves.save_curves(output_dir, data.held_out_name)
+        if ranks.leads():
+            curves.save_curves(output_dir, data.held_out_name)
         if bad := [name for name in scores if name in NEEDED and not math.isfinite(scores[name])]:
             raise UserError(f"{bad[0]} is {scores[bad[0]]}, so the run has no result")
         signals.at_once(None)
-        directory.write_scores(output_dir, scores)
+        if ranks.leads():
+            directory.write_scores(output_dir, scores)
         print(summary.describe_end(scores, output_dir))
-    except signals.Stopped as stopped:
-        raise signals.Stopped(stopped.by, summary.kept(output_dir, last.step)) from None
-    except BrokenPipeError:
-        raise
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-            raise UserError(
-                "there is not enough memory for a step; lower data.batch_size or the size of the "
-                f"network. {summary.kept(output_dir, last.step)}"
-            ) from error
-        if "does not have a deterministic implementation" not in str(error):
-            raise
-        operation = str(error).partition(" does not have")[0]
-        raise UserError(
-            f"determinism=strict: {operation} has no deterministic form on this device; use "
-            "determinism=seeded"
-        ) from error
-    except OSError as error:  # a full disk, for instance
-        raise UserError(
-            f"cannot write: {error.strerror or error}; {summary.kept(output_dir, last.step)}"
-        ) from error
     return scores
 
 
@@ -193,12 +198,40 @@ def go_on(run_dir: Path, overrides: Sequence[str]) -> None:
         train(cfg, run_dir, cfg.model._target_.rpartition(".")[2], grow=True)
 
 
+def follow() -> None:
+    """Trains beside rank 0, which says what, and speaks and writes for all."""
+    from context_agg.runs.claim import holder
+
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what PyTorch says if rank 0 is killed
+    try:
+        order = orders.take()
+        signals.follow(os.getppid())
+        output_dir = Path(order["output_dir"])
+        with orders.agreed():
+            if holder(output_dir) != order["holder"]:
+                raise UserError(
+                    f"{output_dir.absolute()} is not the folder that rank 0 writes to; all "
+                    "machines of a run must share it: name one with hydra.run.dir=DIR"
+                )
+        quiet()
+        warnings.simplefilter("ignore")  # rank 0 has the same
+        cfg = OmegaConf.create(order["config"])
+        _fit_and_test(cfg, output_dir, order["model"], (), {}, grow=order["grow"])
+    except UserError as error:
+        signals.check()  # then rank 0 has told of it
+        sys.exit(str(error) if orders.first_to_say(str(error)) else 1)
+
+
 def main() -> None:
     """Runs the command."""
     arguments = sys.argv[1:]
     streams.prepare()
+    if not ranks.leads():
+        follow()
+        return
     signals.install()
-    with signals.exit_when_stopped():
+    with orders.leading(), signals.exit_when_stopped():
         signals.at_once(lambda: signals.NOTHING)
         if directory_and_overrides := requested(arguments):
             go_on(*directory_and_overrides)

@@ -24,7 +24,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 
 nb_execution_mode = "cache"  # the tour runs once, and again when it has changed
-nb_execution_timeout = 600
+nb_execution_timeout = -1  # none: the machine may be busy
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
@@ -53,7 +53,8 @@ def write_page(name: str, files: list[Path]) -> None:
     for file in files:
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         title = [] if module.count(".") == 1 and name != "commands" else [f"## {module}", ""]
-        lines += [*title, "```{eval-rst}", f".. automodule:: {module}", "```", ""]
+        own = ["   :ignore-module-all:"] if file.stem == "__init__" else []  # not what it imports
+        lines += [*title, "```{eval-rst}", f".. automodule:: {module}", *own, "```", ""]
     text = "\n".join(lines)
     page = API / f"{name}.md"
     if not page.is_file() or page.read_text() != text:  # so that only what changed is read again
@@ -63,7 +64,13 @@ def write_page(name: str, files: list[Path]) -> None:
 def escape(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Makes reStructuredText of a docstring, which is plain text with `code`."""
+    """Makes reStructuredText of a docstring, which is plain text with `code`.
+
+    That of a command is what --help prints, and stays as it is.
+    """
+    if what == "module" and name.count(".") == 1 and not hasattr(obj, "__path__"):
+        lines[:] = ["::", "", *(f"    {line}" for line in lines)]
+        return
     for number, line in enumerate(lines):
         parts = line.split("`")  # code is at the odd places
         parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]

@@ -1,22 +1,55 @@
-"""Repeat a study: `python -m studies NAME`.
+"""Repeat a study: `python -m studies NAME`, or one of its sweeps: `python -m studies NAME/PART`.
 
-Runs what docs/results lacks, records it there, and makes the figures and tables of the documents.
-Without a name, lists the studies and the time that their recorded runs took.
+Runs what docs/results lacks, records every run there when it has finished, and makes the figures
+and tables of the documents. A study that is stopped goes on with the same command. Without a name,
+lists the studies and the time that their recorded runs took.
 """
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Sequence
 
 import torch
 from hydra.errors import InstantiationException
 
+from benchmarks import report
+from context_agg.cli import signals
 from context_agg.cli.quiet import quiet
-from studies import convolutions, digits, gradients, lecture, mnist, post, reliability, scenes
-from studies.study import Study
+from studies import (
+    additions,
+    camvid,
+    collapse,
+    convolutions,
+    digits,
+    feedback,
+    gradients,
+    lecture,
+    mnist,
+    post,
+    reliability,
+    scenes,
+    starts,
+)
+from studies.study import Study, kept
 from studies.tables import DOCUMENTS, plain_table, with_tables
 
-MODULES = (digits, mnist, lecture, post, scenes, gradients, convolutions, reliability)
+MODULES = (
+    digits,
+    mnist,
+    lecture,
+    post,
+    feedback,
+    collapse,
+    additions,
+    scenes,
+    starts,
+    camvid,
+    gradients,
+    convolutions,
+    reliability,
+)
 STUDIES: dict[str, Study] = {module.STUDY.name: module.STUDY for module in MODULES}
 
 
@@ -26,7 +59,7 @@ def costs() -> str:
         [
             {
                 "study": name,
-                "runs": str(sum(1 for _ in study.runs())),
+                "runs": str(len(study.wanted())),
                 "missing": str(len(study.missing())),
                 "core hours": f"{study.seconds() / 3600:.1f}",
             }
@@ -35,8 +68,10 @@ def costs() -> str:
     )
 
 
-TABLES = {"studies": costs} | {
-    name: table for study in STUDIES.values() for name, table in study.tables.items()
+TABLES = {
+    "studies": costs,
+    **{name: table for study in STUDIES.values() for name, table in study.tables.items()},
+    **report.TABLES,
 }
 
 
@@ -46,6 +81,17 @@ def write_tables() -> None:
         document.write_text(with_tables(document, TABLES))
 
 
+def check_name(name: str) -> None:
+    """Refuses what is neither a study, nor a part of one, nor "all"."""
+    study, slash, part = name.partition("/")
+    if study not in ("all", *STUDIES):
+        sys.exit(f"there is no study {study!r}; choose one of {', '.join(['all', *STUDIES])}")
+    parts = STUDIES[study].parts if study in STUDIES else []
+    if slash and part not in parts:
+        of = f"its parts are {', '.join(parts)}" if parts else "it has no parts"
+        sys.exit(f"there is no {name}: {of}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
@@ -53,12 +99,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    choices = ["all", *STUDIES]
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(choices)}")
+    help_ = f"all, or of {', '.join(STUDIES)}, with /PART for one of its sweeps"
+    parser.add_argument("names", metavar="NAME", nargs="*", help=help_)
     parser.add_argument("--draw", action="store_true", help="only figures and tables, no runs")
+    cores = os.cpu_count() or 1
+    help_ = f"runs at a time, one thread each (here {cores})"
+    parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=help_)
+    help_ = "stop after so long; the same command goes on"
+    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M", help=help_)
     given = parser.parse_args(arguments)
-    if unknown := [name for name in given.names if name not in choices]:
-        sys.exit(f"there is no study {unknown[0]!r}; choose one of {', '.join(choices)}")
+    if given.jobs < 1 or not given.minutes > 0:
+        sys.exit(f"--jobs {given.jobs} and --minutes {given.minutes} must be positive")
+    for name in given.names:
+        check_name(name)
     if not given.names:
         print(costs(), end="")
         return
@@ -66,11 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = list(STUDIES) if "all" in given.names else given.names
     failed: list[str] = []
     torch.set_num_threads(1)  # what the documents say of every number
+    until = time.monotonic() + 60 * given.minutes
     try:
         for name in names:
+            study, _, part = name.partition("/")
             if not given.draw:
-                failed += STUDIES[name].run()
-            STUDIES[name].draw()
+                failed += STUDIES[study].run(part or None, jobs=given.jobs, until=until)
+            STUDIES[study].draw()
     except (InstantiationException, FileExistsError) as error:  # data or runs in the way
         sys.exit(str(error.__cause__ or error))
     write_tables()
@@ -79,4 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    signals.install()
+    signals.at_once(kept)
+    with signals.exit_when_stopped():
+        main()

@@ -5,10 +5,13 @@ from matplotlib.figure import Figure
 from studies.plots import RULES, draw_seeds
 from studies.results import recorded_curves
 from studies.study import Study
-from studies.tables import in_words, sweep_table
+from studies.tables import sweep_table, variant_in_words
 
 SHORT = ("test/accuracy", "final/accuracy")
 STARTS = {"identity": "-", "normal": "--"}  # by start, the style of its lines
+BASELINES = {
+    f"{rule}, {start}": f"auto, {start}" for rule in ("manual", "broken") for start in STARTS
+}
 
 
 def plot_digits() -> Figure:
@@ -16,7 +19,7 @@ def plot_digits() -> Figure:
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     panels = dict(zip(STARTS, figure.subplots(2, 2, sharex=True), strict=True))
     for variant, runs in recorded_curves("digits", "backprop").items():
-        words = in_words(variant)
+        words = variant_in_words(variant)
         rule, start = words.split(", ")
         accuracies = [curves["val/accuracy"] for curves in runs]
         for axes in panels[start]:
@@ -34,7 +37,7 @@ STUDY = Study(
     "digits",
     figures={"digits": plot_digits},
     tables={
-        "digits": lambda: sweep_table("digits", {"backprop": ""}),
+        "digits": lambda: sweep_table("digits", {"backprop": ""}, baselines=BASELINES),
         "digits_short": lambda: sweep_table("digits", {"backprop": ""}, SHORT),
     },
 )

@@ -1,8 +1,11 @@
 """The gradient laboratory: wrong rules at initialisation, what catches them, and a collapse."""
 
 import statistics
+import time
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor, nn
 
 from context_agg.analysis.colours import COLORS
+from context_agg.callbacks.gradient_alignment import GradientAlignment
 from context_agg.cli.compose import compose_config
 from context_agg.gradients.agreement import network_alignment
 from context_agg.gradients.backward_report import STEPS as STEP_SIZES
@@ -21,9 +25,11 @@ from context_agg.gradients.finite_differences import difference_errors, gradchec
 from context_agg.networks.context import DilatedConv2d
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
-from context_agg.runs.build import build
+from context_agg.runs.build import build, build_callbacks, build_trainer
 from context_agg.runs.catch import CHECKS, catch_rows
-from studies.plots import RULES
+from context_agg.runs.intervals import estimate
+from studies.checkers import measure_checkers
+from studies.plots import RULES, draw_seeds, mark_missing
 from studies.results import read
 from studies.step import step
 from studies.study import Study
@@ -32,6 +38,8 @@ from studies.tables import plain_table
 STARTS = {  # by name, what is put beside the true gradient
     "post, `broken`": ("experiment=post_broken",),
     "post, `draft`": ("experiment=post_broken", "backprop=draft"),
+    "post, `feedback_alignment`": ("experiment=post_broken", "backprop=feedback_alignment"),
+    "post, `sign_symmetric`": ("experiment=post_broken", "backprop=sign_symmetric"),
     "post, shortcuts 0.8": (
         "experiment=post_broken",
         "backprop=manual",
@@ -45,36 +53,86 @@ STARTS = {  # by name, what is put beside the true gradient
     "basic, identity, `broken`": ("data=mnist", "backprop=broken"),
     "basic, normal, `broken`": ("data=mnist", "backprop=broken", "model.init=normal"),
 }
+LAYERS = [f"layer {number}" for number in range(1, 9)]
 DIFFERENCES = ("manual", "broken")  # the rules beside finite differences
 NETWORKS = 40  # random initialisations
 IMAGES = 100
 
 
-def start_cosines(*overrides: str) -> list[float]:
-    """Per convolution of the context module, the median cosine of its weight gradient."""
+def start_cosines(*overrides: str) -> Iterator[tuple[int, list[float]]]:
+    """Of each random network, its seed and the cosines of its convolutions' weight gradients.
+
+    Dead networks, which have no gradient to compare, are left out.
+    """
     cfg = compose_config(*overrides)
     data, loss = instantiate(cfg.data), instantiate(cfg.loss)
     x, target = data.test.batch(slice(IMAGES), torch.float64)
-    cosines = []
     for seed in range(NETWORKS):
         torch.manual_seed(seed)
         network = instantiate(cfg.model, **data.spec.shapes).double()
         alignments = network_alignment(network, loss, x, target)
-        weights = [
+        cosines = [
             alignment.cosine
             for name, alignment in alignments.items()
             if name.startswith("context.") and name.endswith("weight")
         ]
-        if weights[0] == weights[0]:  # a dead network has no gradient to compare
-            cosines.append(weights)
-    return [statistics.median(layer) for layer in zip(*cosines, strict=True)]
+        if cosines[0] == cosines[0]:
+            yield seed, cosines
 
 
 def measure_starts() -> Iterator[list[str]]:
-    """A row per variant: the median cosines of its layers."""
-    yield ["variant", *(f"layer {number}" for number in range(1, 9))]
+    """A row per variant and random network: the cosines of its layers."""
+    yield ["variant", "seed", *LAYERS]
     for name, overrides in STARTS.items():
-        yield [name, *(f"{cosine:.4f}" for cosine in start_cosines(*overrides))]
+        for seed, cosines in start_cosines(*overrides):
+            yield [name, str(seed), *(f"{cosine:.4f}" for cosine in cosines)]
+
+
+def recorded_starts() -> dict[str, list[list[float]]]:
+    """By variant, the recorded cosines of every layer."""
+    starts: dict[str, list[list[float]]] = {}
+    for row in read("start_cosines"):
+        layers = starts.setdefault(row["variant"], [[] for _ in LAYERS])
+        for values, layer in zip(layers, LAYERS, strict=True):
+            values.append(float(row[layer]))
+    return starts
+
+
+def start_table() -> str:
+    """Of every layer the median cosine, and the range that 80 % of the networks are in."""
+    rows = []
+    for variant, layers in recorded_starts().items():
+        row = {"variant": variant}
+        for name, values in zip(LAYERS, layers, strict=True):
+            low, middle, high = np.quantile(values, (0.1, 0.5, 0.9))
+            row[name] = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        rows.append(row)
+    return plain_table(rows)
+
+
+CHANCE = 0.632
+"""In nine dimensions, 95 % of the cosines of unrelated directions are nearer to 0: c^2 is
+distributed as Beta(1/2, 4)."""
+
+
+def plot_starts() -> Figure:
+    """The cosines of all networks, a panel per variant and a dot per network and layer."""
+    starts = recorded_starts()
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    panels = figure.subplots(2, 4, sharex=True, sharey=True)
+    for axes, (variant, layers) in zip(panels.flat, starts.items(), strict=True):
+        if variant.startswith("post"):  # its layers have nine weights
+            axes.axhspan(-CHANCE, CHANCE, color="0.92")
+        for number, values in enumerate(layers, start=1):
+            places = number + np.linspace(-0.3, 0.3, len(values))
+            axes.plot(places, values, ".", color=COLORS[0], markersize=3)
+            axes.plot([number - 0.4, number + 0.4], [statistics.median(values)] * 2, color="black")
+        axes.set_title(variant.replace("`", "").replace(", ", "\n", 1), fontsize="medium")
+        axes.set(xticks=range(1, 9), ylim=(-1.05, 1.05))
+        axes.grid(axis="y", alpha=0.3)
+    figure.supxlabel("layer")
+    figure.supylabel("cosine with the true gradient, at the start")
+    return figure
 
 
 def measure_catch() -> Iterator[list[str]]:
@@ -237,13 +295,116 @@ def plot_collapse() -> Figure:
     return figure
 
 
-def start_table() -> str:
-    """Median cosines of the layers, to two digits."""
-    rows = read("start_cosines")
-    for row in rows:
-        for name in list(row)[1:]:
-            row[name] = f"{float(row[name]):.2f}"
-    return plain_table(rows)
+DRIFT_EPOCHS, DRIFT_SEEDS = 15, 3
+TRAININGS: dict[str, tuple[str, torch.dtype, torch.memory_format]] = {
+    "auto": ("auto", torch.float32, torch.channels_last),
+    "auto, maps apart": ("auto", torch.float32, torch.contiguous_format),
+    "manual": ("manual", torch.float32, torch.channels_last),
+    "auto, float64": ("auto", torch.float64, torch.channels_last),
+    "manual, float64": ("manual", torch.float64, torch.channels_last),
+}
+"""By name the rule, the arithmetic, and how the maps lie in memory."""
+PAIRS = {
+    "manual and auto, float32": ("manual", "auto"),
+    "auto in two layouts, float32": ("auto, maps apart", "auto"),
+    "manual and auto, float64": ("manual, float64", "auto, float64"),
+}
+
+
+def measure_drift() -> Iterator[list[str]]:
+    """How far apart trainings drift that only round differently: same start, same batches.
+
+    The distance of all weights, relative to their norm, after every epoch of the digits.
+    """
+    yield ["seed", "epoch", *PAIRS]
+    for seed in range(DRIFT_SEEDS):
+        trainings = {}
+        for name, (rule, dtype, layout) in TRAININGS.items():
+            data, learner = build(compose_config(f"backprop={rule}", f"seed={seed}"))
+            learner.network.to(dtype).to(memory_format=layout)
+            trainings[name] = learner
+        order = torch.Generator().manual_seed(seed)
+        for epoch in range(1, DRIFT_EPOCHS + 1):
+            images = torch.randperm(len(data.train), generator=order)
+            for batch in torch.split(images, data.batch_size):
+                for name, learner in trainings.items():
+                    x, target = data.train.batch(batch, TRAININGS[name][1])
+                    step(learner.network, learner.loss, learner.optimizer, x, target)
+            distances = (distance(*(trainings[name].network for name in p)) for p in PAIRS.values())
+            yield [str(seed), str(epoch), *(f"{value:.2e}" for value in distances)]
+
+
+def distance(network: nn.Module, other: nn.Module) -> float:
+    """The distance of the weights of two networks, relative to the norm of the second's."""
+    a, b = (
+        torch.cat([weight.detach().double().reshape(-1) for weight in net.parameters()])
+        for net in (network, other)
+    )
+    return float((a - b).norm() / b.norm())
+
+
+def plot_drift() -> Figure:
+    """The distances by epoch, a line per seed."""
+    rows = read("drift")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for color, pair in zip((COLORS[0], COLORS[1], COLORS[6]), PAIRS, strict=True):
+        by_seed: dict[str, list[float]] = {}
+        for row in rows:
+            by_seed.setdefault(row["seed"], []).append(float(row[pair]))
+        draw_seeds(axes, list(by_seed.values()), color, label=pair)
+    axes.set(yscale="log", xlabel="epoch", ylabel="distance of the weights, relative")
+    if rows:
+        axes.legend()
+    else:
+        mark_missing(axes)
+    return figure
+
+
+def cost_table() -> str:
+    """Processor seconds of a training without and with the measurement, and the difference."""
+    rows = read("alignment_cost")
+    if not rows:
+        return plain_table([])
+    without, with_it = ([float(row[name]) for row in rows] for name in ("without", "with"))
+    columns = {
+        "without": estimate(without),
+        "with": estimate(with_it),
+        "difference": estimate([b - a for a, b in zip(without, with_it, strict=True)]),
+    }
+    cells = {name: f"{value.mean:.1f} ± {value.half:.1f}" for name, value in columns.items()}
+    return plain_table(
+        [{"callbacks=gradient_alignment": "seconds", "pairs": str(len(rows)), **cells}]
+    )
+
+
+COST_ROUNDS, COST_EPOCHS = 5, 10
+
+
+def measure_alignment_cost() -> Iterator[list[str]]:
+    """Processor seconds of a training of the digits without and with callbacks=gradient_alignment.
+
+    The two take turns on one thread.
+    """
+    yield ["round", "without", "with"]
+    for number in range(1, COST_ROUNDS + 1):
+        seconds = (alignment_seconds(name) for name in ("default", "gradient_alignment"))
+        yield [str(number), *(f"{value:.2f}" for value in seconds)]
+
+
+def alignment_seconds(callbacks: str) -> float:
+    """Processor seconds of a training with these callbacks, without imports."""
+    cfg = compose_config(f"callbacks={callbacks}", f"trainer.max_epochs={COST_EPOCHS}")
+    data, learner = build(cfg)
+    measured = build_callbacks(cfg, data.spec) if callbacks != "default" else []
+    measured = [callback for callback in measured if isinstance(callback, GradientAlignment)]
+    with TemporaryDirectory() as folder:
+        options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+        options["default_root_dir"] = folder
+        trainer = build_trainer(cfg, callbacks=measured, **options)
+        start = time.process_time()
+        trainer.fit(learner, data)
+        return time.process_time() - start
 
 
 STUDY = Study(
@@ -253,7 +414,21 @@ STUDY = Study(
         "catch": measure_catch,
         "finite_differences": measure_differences,
         "identity_broken": measure_collapse,
+        "drift": measure_drift,
+        "alignment_cost": measure_alignment_cost,
+        "checkers": measure_checkers,
     },
-    figures={"broken": plot_broken, "catch": plot_catch, "identity_broken": plot_collapse},
-    tables={"starts": start_table, "catch": lambda: plain_table(read("catch"))},
+    figures={
+        "broken": plot_broken,
+        "catch": plot_catch,
+        "start_cosines": plot_starts,
+        "drift": plot_drift,
+        "identity_broken": plot_collapse,
+    },
+    tables={
+        "starts": start_table,
+        "alignment_cost": cost_table,
+        "catch": lambda: plain_table(read("catch")),
+        "checkers": lambda: plain_table(read("checkers")),
+    },
 )

@@ -1,11 +1,12 @@
 """The same comparison on MNIST, other models for reference, and the module at its best."""
 
-import statistics
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
+from context_agg.runs.intervals import estimate
+from studies.digits import BASELINES
 from studies.plots import RULES, draw_dots, draw_seeds
 from studies.results import recorded_curves
 from studies.study import Study
@@ -21,7 +22,9 @@ MODELS = {
 def accuracies(part: str) -> dict[str, list[float]]:
     """Test accuracy of every seed, by variant."""
     variants = scores("mnist", part)
-    return {name: [run["test/accuracy"] for run in runs] for name, runs in variants.items()}
+    return {
+        name: [run["test/accuracy"] for run in runs.values()] for name, runs in variants.items()
+    }
 
 
 def plot_rules() -> Figure:
@@ -55,7 +58,7 @@ def plot_models() -> Figure:
 
 def plot_best() -> Figure:
     """Held-out cost and accuracy of the best by epoch, a line per seed."""
-    runs = recorded_curves("mnist", "best")["best"]
+    runs = recorded_curves("mnist", "best").get("best", [])
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, scalar, label in (
@@ -66,15 +69,16 @@ def plot_best() -> Figure:
             draw_seeds(axes, [curves[scalar]], COLORS[seed], label=f"seed {seed}")
         axes.set(xlabel="epoch", ylabel=label)
     left.set_ylim(bottom=0)
-    left.legend()
+    if runs:
+        left.legend()
     return figure
 
 
 def superior_table() -> str:
     """The answers to "who gets superior results?": published ones, and ours."""
-    automatic = [run["final/accuracy"] for run in scores("post", "auto")["auto"]]
+    automatic = [run["final/accuracy"] for run in scores("post", "auto")["auto"].values()]
     basic = accuracies("backprop")["backprop/backprop-manual_model.init-normal"]
-    best = accuracies("best")["best"]
+    best = accuracies("best").get("best", [])
     return plain_table(
         [
             {"MNIST": name, "test accuracy": accuracy, "runs": str(runs)}
@@ -90,19 +94,25 @@ def superior_table() -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.4f}"
+    if not values:
+        return "missing"
+    mean, half, _ = estimate(values)
+    return f"{mean:.4f} ± {half:.4f}"
 
 
 STUDY = Study(
     "mnist",
-    models={"basic_mnist": "backprop/backprop-manual_model.init-identity/seed-0"},
+    models={
+        "basic_mnist": ("backprop/backprop-manual_model.init-identity/seed-0",),
+        "best_mnist": ("best/seed-0", "best/seed-1", "best/seed-2"),
+    },
     figures={
         "mnist": plot_rules,
         "models": plot_models,
         "best": plot_best,
     },
     tables={
-        "mnist": lambda: sweep_table("mnist", {"backprop": ""}),
+        "mnist": lambda: sweep_table("mnist", {"backprop": ""}, baselines=BASELINES),
         "models": lambda: sweep_table("mnist", {"models": ""}),
         "best": lambda: sweep_table("mnist", {"best": "basic, 20 epochs"}),
         "superior": superior_table,

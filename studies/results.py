@@ -27,27 +27,39 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def recorded_curves(study: str, part: str) -> dict[str, list[Curves]]:
-    """The recorded curves of one part of a study: for each variant, those of its runs (seeds)."""
+def curves_by_run(study: str) -> dict[str, Curves]:
+    """The recorded curves of every run of a study."""
     runs: dict[str, Curves] = {}
     for row in read(f"{study}_curves"):
-        run = row.pop("run")
-        if run.startswith(f"{part}/"):
-            row.pop("epoch")
-            curves = runs.setdefault(run, {})
-            for scalar, value in row.items():
-                if value:
-                    curves.setdefault(scalar, []).append(float(value))
+        curves = runs.setdefault(row.pop("run"), {})
+        row.pop("epoch")
+        for scalar, value in row.items():
+            if value:
+                curves.setdefault(scalar, []).append(float(value))
+    return runs
+
+
+def recorded_curves(study: str, part: str) -> dict[str, list[Curves]]:
+    """The recorded curves of one part of a study: for each variant, those of its runs (seeds)."""
     variants: dict[str, list[Curves]] = {}
-    for run, curves in runs.items():
-        variants.setdefault(run.rpartition("/")[0], []).append(curves)
+    for run, curves in curves_by_run(study).items():
+        if run.startswith(f"{part}/"):
+            variants.setdefault(run.rpartition("/")[0], []).append(curves)
     return variants
 
 
-def add_rows(name: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Appends rows to docs/results/NAME.csv; leaves missing values empty."""
+def add_rows(name: str, rows: Sequence[Mapping[str, object]], order: Sequence[str] = ()) -> None:
+    """Adds the rows of runs to docs/results/NAME.csv, in the order of all runs.
+
+    They replace earlier rows of the same runs. Missing values are left empty.
+    """
     if rows:
-        write_csv(RESULTS / f"{name}.csv", [*read(name), *rows])
+        new = {row["run"] for row in rows}
+        every: list[Mapping[str, object]] = [row for row in read(name) if row["run"] not in new]
+        every += rows
+        place = {run: number for number, run in enumerate(order)}
+        every.sort(key=lambda row: place.get(str(row["run"]), len(place)))
+        write_csv(RESULTS / f"{name}.csv", every)
 
 
 def measure(name: str, rows: Measure) -> None:

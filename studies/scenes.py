@@ -1,7 +1,6 @@
 """Dense prediction on scenes of digits: three stages, several starts, rescues of random ones."""
 
 import itertools
-import statistics
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -20,12 +19,13 @@ from context_agg.data.spec import VOID
 from context_agg.networks.context import ContextModule
 from context_agg.networks.context_net import ContextNet
 from context_agg.runs.build import build
+from context_agg.runs.intervals import estimate, paired_difference
 from context_agg.runs.load import load_network
 from context_agg.runs.start_from import start_from
 from context_agg.training.learner import Learner
 from context_agg.training.metrics import MeanIoU
 from studies.plots import draw_dots, draw_seeds
-from studies.results import ROOT, read, recorded_curves
+from studies.results import ROOT, curves_by_run, read, recorded_curves
 from studies.step import step
 from studies.study import Study
 from studies.tables import plain_table, scores, sweep_table
@@ -202,6 +202,7 @@ RESCUE = {
     "kaiming": "kaiming",
     "lifted_longer": "identity, lifted, 24 epochs",
 }
+SHORT = {"short": "basic", "large": "large", "large_longer": "large, identity, lifted, all scenes"}
 IOU = ("test/iou", "test/accuracy")
 
 
@@ -243,7 +244,7 @@ def plot_stages() -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     recorded = {
-        words: [row["test/iou"] for row in scores("scenes", name.partition("/")[0])[name]]
+        words: [run["test/iou"] for run in scores("scenes", name.partition("/")[0])[name].values()]
         for name, words in VARIANTS.items()
     }
     draw_dots(left, recorded, {VARIANTS[name]: color for name, color in SHADES.items()})
@@ -272,7 +273,7 @@ def plot_classes() -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     for shift, (name, shape) in zip((-0.25, 0, 0.25), SHAPES.items(), strict=True):
-        runs = scores("scenes", name.partition("/")[0])[name]
+        runs = scores("scenes", name.partition("/")[0])[name].values()
         places = [digit + shift + 0.06 * (seed - 1) for seed in range(3) for digit in range(10)]
         values = [run[f"test/iou_{digit}"] for run in runs for digit in range(10)]
         axes.plot(places, values, shape, color=SHADES[name], label=VARIANTS[name], markersize=5)
@@ -289,8 +290,45 @@ def rescue_table() -> str:
     """The sweeps of what rescues random starts, and batch normalisation."""
     table = sweep_table("scenes", RESCUE, ("test/iou",))
     ious = [float(row["test/iou"]) for row in read("scenes_normalised")]
-    spread = f"{statistics.fmean(ious):.4f} ± {statistics.stdev(ious):.4f}"
-    return table + f"| xavier, batch normalisation | {len(ious)} | {spread} |\n"
+    mean, half, count = estimate(ious)
+    return table + f"| xavier, batch normalisation | {count} | {mean:.4f} ± {half:.4f} |\n"
+
+
+def equal_epochs_table() -> str:
+    """Held-out mean IoU after twelve epochs of the module, and after six followed by six of both.
+
+    All from the identity with lifted class maps; joint training has the lower learning rate.
+    """
+    curves = curves_by_run("scenes")
+    alone, joint = (
+        {
+            run.rpartition("/")[2]: curve["val/iou"][epoch - 1]
+            for run, curve in curves.items()
+            if run.startswith(f"{part}/")
+        }
+        for part, epoch in (("lifted_longer", 12), ("lifted_joint", 6))
+    )
+    difference = paired_difference(joint, alone)
+    assert difference is not None
+    rows = [
+        ("the module alone", estimate(list(alone.values())), "-"),
+        (
+            "six epochs, then six joint",
+            estimate(list(joint.values())),
+            f"{difference.mean:+.4f} ± {difference.half:.4f}",
+        ),
+    ]
+    return plain_table(
+        [
+            {
+                "twelve epochs": name,
+                "runs": str(value.number),
+                "held-out mean IoU": f"{value.mean:.4f} ± {value.half:.4f}",
+                "difference": compared,
+            }
+            for name, value, compared in rows
+        ]
+    )
 
 
 STUDY = Study(
@@ -302,9 +340,9 @@ STUDY = Study(
     },
     needs=("front_end",),
     models={
-        "scenes_front_end": "front_end/seed-0",
-        "scenes_xavier": "basic/model.init-xavier/seed-0",
-        "scenes_identity": "basic/model.init-identity/seed-0",
+        "scenes_front_end": ("front_end/seed-0",),
+        "scenes_xavier": ("basic/model.init-xavier/seed-0",),
+        "scenes_identity": ("basic/model.init-identity/seed-0",),
     },
     figures={
         "scenes": plot_stages,
@@ -313,9 +351,10 @@ STUDY = Study(
         "scene": first_scene,
     },
     tables={
-        "scenes": lambda: sweep_table("scenes", STAGES, IOU),
+        "scenes": lambda: sweep_table("scenes", STAGES, IOU, "basic, xavier"),
+        "scenes_equal_epochs": equal_epochs_table,
         "scenes_iou": lambda: sweep_table("scenes", STARTED, ("test/iou",)),
-        "scenes_short": lambda: sweep_table("scenes", {"short": "basic", "large": "large"}, IOU),
+        "scenes_short": lambda: sweep_table("scenes", SHORT, IOU),
         "scenes_rescue": rescue_table,
         "scenes_cut": lambda: plain_table(read("scenes_cut")),
         "scenes_signal": lambda: plain_table(read("scenes_signal")),

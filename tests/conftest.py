@@ -38,3 +38,12 @@ def mnist() -> Path:
     if not (root / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
         pytest.skip("real MNIST is not there: set CONTEXT_AGG_DATA to the folder that holds it")
     return root
+
+
+@pytest.fixture(scope="session")
+def camvid() -> Path:
+    """The folder that holds the real CamVid."""
+    root = Path(os.environ.get("CONTEXT_AGG_DATA", "data"))
+    if not (root / "CamVid" / "trainannot").is_dir():
+        pytest.skip("real CamVid is not there: set CONTEXT_AGG_DATA to the folder that holds it")
+    return root

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from context_agg.cli.compose import compose_config
+from context_agg.cli.experiment import experiment
 from context_agg.export import export
 from context_agg.train import train
 from tests.fake_mnist import write_mnist
@@ -52,13 +53,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "docs" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
+    (space,) = (code for doc in DOCUMENTS for code in blocks(doc, "yaml"))
+    (folder / "space.yaml").write_text(space)
+    best = folder / "outputs/tune/space/experiment/best.yaml"
+    best.parent.mkdir(parents=True)
+    best.write_text(experiment("The best", ["optimizer.lr=0.01"]))
+    (folder / "frames").mkdir()
+    shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "frames" / "frame1.png")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "module.py").write_text(
-        "from context_agg.ops import CONV_OPS\n\nfunction = CONV_OPS['manual']\n"
+        "import torch\n\nfrom context_agg.ops import CONV_OPS\n\n"
+        "function = CONV_OPS['manual']\nlayer = torch.nn.functional.linear\n\n"
+        "def inputs():\n    return torch.randn(4, 3), torch.randn(2, 3)\n"
     )
     run_dir = folder / "RUN"
     train(compose_config("trainer.max_epochs=1", *BATCH), run_dir)
-    shutil.copytree(run_dir, folder / "outputs/sweep_backprop_model.init/backprop-manual/seed-0")
+    for variant in ("backprop-manual_model.init-identity", "backprop-auto_model.init-normal"):
+        shutil.copytree(run_dir, folder / f"outputs/sweep_backprop_model.init/{variant}/seed-0")
     return folder
 
 
@@ -77,7 +88,9 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
 
 
 def shortened(command: str) -> str:
-    """Shortens a training to one batch, and a sweep to one seed in this process."""
+    """Shortens a training to one batch, and a sweep or a search to one run in this process."""
+    if "context_agg.tune" in command:
+        return " ".join([command, "--trials 1", "trainer.max_epochs=1", *BATCH])
     if "context_agg.train" not in command or "--help" in command or "debug=" in command:
         return command
     command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")
@@ -95,6 +108,8 @@ def marked(lines: list[str]) -> list[Any]:
 def test_commands_of_the_package_work(
     command: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "context_agg.tune" in command:
+        pytest.importorskip("optuna")
     code = call(shortened(command), place, monkeypatch)
     assert (code in (0, None)) == (command not in WRONG)
 

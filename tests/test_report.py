@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.report import main
 from context_agg.runs.curves import plot_bands, plot_curves, read_curves
-from context_agg.runs.table import FILES, find_runs, write_report
+from context_agg.runs.table import FILES, find_runs, in_words, write_report
 
 ACCURACY = {"auto": [0.9, 0.95, 0.97], "broken": [0.5]}
 
@@ -41,20 +42,76 @@ def test_runs_are_grouped_by_what_varies_without_the_seed(tmp_path: Path) -> Non
     assert list(find_runs(tmp_path / "backprop-auto")) == ["backprop-auto"]  # only seeds vary
 
 
-def test_mean_and_spread_are_those_of_numpy(tmp_path: Path) -> None:
+def test_mean_and_interval_are_those_of_scipy(tmp_path: Path) -> None:
     write_runs(tmp_path)
     table = write_report(tmp_path).table
     with (tmp_path / "report.csv").open() as file:
         auto, broken = csv.DictReader(file)
     values = ACCURACY["auto"]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert float(auto["test/accuracy"]) == pytest.approx(np.mean(values))
-    assert float(auto["test/accuracy spread"]) == pytest.approx(np.std(values, ddof=1))
-    assert (auto["runs"], broken["runs"]) == ("3", "1")
-    assert broken["test/accuracy spread"] == "nan"
-    assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in table
-    assert "| 0.5000 |" in table
+    assert float(auto["test/accuracy ±"]) == pytest.approx((high - low) / 2)
+    assert (auto["variant"], auto["runs"], broken["runs"]) == ("auto", "3", "1")
+    assert broken["test/accuracy ±"] == "nan"
+    assert f"| auto | 3 | {0.06:.4f} ± {(high - low) / 2:.4f} |" in table
+    assert "| broken | 1 (example) | 0.5000 | 0.5000 |" in table
+    assert "half the 95 % interval of the mean over the seeds (Student's t)" in table
     assert (tmp_path / "report.md").read_text() == table
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_difference_from_a_baseline_is_over_the_seeds_that_both_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_runs(tmp_path)
+    for seed, accuracy in ((2, 0.93), (0, 0.91), (5, 0.1)):
+        shutil.copytree(tmp_path / "backprop-auto" / "seed-0", tmp_path / f"noise-x/seed-{seed}")
+        scores = {"test/loss": 0.3, "test/accuracy": accuracy, "final/accuracy": 0.5}
+        scores |= {"seconds": 10.0, "epochs": 4}
+        (tmp_path / f"noise-x/seed-{seed}" / "metrics.json").write_text(json.dumps(scores))
+    main([str(tmp_path), "--baseline", "auto"])
+    with (tmp_path / "report.csv").open() as file:
+        auto, broken, noise = csv.DictReader(file)
+    assert auto["test/accuracy difference"] == "nan"
+    assert float(broken["test/accuracy difference"]) == pytest.approx(0.5 - 0.9)  # seed 0
+    assert broken["test/accuracy difference ±"] == "nan"
+    interval = stats.ttest_rel([0.91, 0.93], [0.9, 0.97]).confidence_interval(0.95)
+    assert float(noise["test/accuracy difference"]) == pytest.approx(-0.015)
+    half = float(noise["test/accuracy difference ±"])
+    assert (-0.015 - half, -0.015 + half) == pytest.approx((interval.low, interval.high))
+    printed = capsys.readouterr().out
+    assert f"| -0.0150 ± {half:.4f} |" in printed
+    assert "difference: from auto, same seeds." in printed
+
+
+def test_a_baseline_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit, match="'manual', to be the baseline; there are auto; broken"):
+        main([str(tmp_path), "--baseline", "manual"])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("backprop-feedback_alignment_model.init-normal", "feedback_alignment, normal"),
+        ("front_end.lift-2_model.init-xavier_optimizer.lr-0.003", "lift 2, xavier, lr 0.003"),
+        ("compile-true_data.batch_size-32_model-large", "compile true, batch_size 32, large"),
+        ("frozen-", "frozen"),
+        ("sweep/model.dilations-1-2-4", "sweep/dilations 1-2-4"),
+        ("2026-11-25_10-30", "2026-11-25_10-30"),
+        ("my_model-2", "my, model 2"),
+    ],
+)
+def test_variants_in_words(name: str, words: str) -> None:
+    assert in_words(name) == words
+
+
+def test_variants_that_would_be_called_alike_keep_their_names(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    (tmp_path / "backprop-broken").rename(tmp_path / "model-auto")
+    assert "| backprop-auto | 3 |" in write_report(tmp_path).table
 
 
 def test_the_curves_are_written_as_a_table(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
+from context_agg.training.collectives import gather
+
 
 class EpochReport(L.Callback):
     """Prints the scalars of every epoch and logs the mean training speed so far.
@@ -44,7 +46,7 @@ class EpochReport(L.Callback):
         self._seconds, self._images = state_dict["seconds"], state_dict["images"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        speed = self._images / self._seconds
+        speed = sum(gather(self._images / self._seconds))
         pl_module.log("train/images_per_second", speed)
         scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
         iou = f" IoU {scalars['val/iou']:.4f}" if "val/iou" in scalars else ""

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 
 from context_agg.cli.errors import UserError
 from context_agg.data.batches import EpochLoader
+from context_agg.training.collectives import gather, processes, total
 from context_agg.training.learner import Learner
 
 LOOK = 50  # steps on CUDA from one look at the device to the next, as each waits for it
@@ -35,9 +37,15 @@ class Finite(L.Callback):
     def __init__(self) -> None:
         self._batch: tuple[Tensor, Tensor] | None = None
         self._loss: Tensor | None = None
+        self._parameters: dict[str, nn.Parameter] = {}
         self._names: list[str] = []
         self._found: tuple[Tensor, Tensor] | None = None  # the first bad step, or -1; its values
         self._batches: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2 * LOOK)  # by step
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        # looked up once: that takes as long as to look at the gradients
+        self._parameters = dict(pl_module.network.named_parameters())
 
     def on_train_batch_start(
         self,
@@ -51,7 +59,7 @@ class Finite(L.Callback):
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        loss = loss.detach()
+        loss = total(loss.detach()) / processes()
         if self._loss is not None:  # of an earlier batch of the same step
             loss = torch.where(self._loss.isfinite(), loss, self._loss)
         self._loss = loss
@@ -59,16 +67,14 @@ class Finite(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        assert isinstance(pl_module, Learner)
         assert self._loss is not None
-        gradients = {
-            name: parameter.grad
-            for name, parameter in pl_module.network.named_parameters()
+        largest = {
+            name: parameter.grad.abs().amax()
+            for name, parameter in self._parameters.items()
             if parameter.grad is not None and trainer.precision != "16-mixed"
         }
-        largest = [gradient.abs().amax() for gradient in gradients.values()]
-        values = torch.stack([value.double() for value in (self._loss, *largest)])
-        self._names, self._loss = list(gradients), None
+        values = torch.stack([self._loss, *largest.values()])
+        self._names, self._loss = list(largest), None
         loader = trainer.train_dataloader
         assert isinstance(loader, EpochLoader)
         self._batches.append((trainer.global_step, loader.state_dict()))
@@ -92,7 +98,8 @@ class Finite(L.Callback):
         gradients = dict(zip(self._names, largest, strict=True))
         outputs = {}
         if step == trainer.global_step:  # the weights are still those of that step
-            outputs = largest_outputs(pl_module.network, self._batch[0])
+            parts = gather(largest_outputs(pl_module.network, self._batch[0]))
+            outputs = {name: _largest(part[name] for part in parts) for name in parts[0]}
         # The forward pass meets the first layer of these first, the backward pass the last one.
         bad_outputs = [name for name, value in outputs.items() if not math.isfinite(value)]
         bad_gradients = [name for name, value in gradients.items() if not math.isfinite(value)]
@@ -113,11 +120,17 @@ class Finite(L.Callback):
         }
         # NaN is not in the JSON standard
         text = json.dumps(json.loads(json.dumps(diagnosis), parse_constant=str), indent=2)
-        file.write_text(text + "\n")
+        if trainer.is_global_zero:
+            file.write_text(text + "\n")
         raise UserError(
             f"step {step}: {what}, so the run ends. {file} has the largest values. Train a new run "
             "with a smaller optimizer.lr, or with +trainer.gradient_clip_val=1"
         )
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest of some values; NaN if one of them is."""
+    return float(torch.tensor(list(values), dtype=torch.float64).amax())
 
 
 @torch.no_grad()
@@ -129,7 +142,7 @@ def largest_outputs(network: nn.Module, x: Tensor) -> dict[str, float]:
         if not any(module.children()):
 
             def keep(module: nn.Module, operands: object, y: Tensor, name: str = name) -> None:
-                largest[name] = float(y.abs().max())
+                largest[name] = float(y.abs().max()) if len(y) else 0.0
 
             handles.append(module.register_forward_hook(keep))
     try:

@@ -5,6 +5,7 @@ import torch
 from torch.optim import Optimizer
 
 from context_agg.ops.checks import check_number
+from context_agg.training.collectives import from_first
 
 
 class GradientNoise(L.Callback):
@@ -27,4 +28,5 @@ class GradientNoise(L.Callback):
         std = (self.eta / (1 + trainer.global_step) ** self.gamma) ** 0.5
         for parameter in pl_module.parameters():
             if parameter.grad is not None:
-                parameter.grad.add_(torch.randn_like(parameter.grad), alpha=std)
+                noise = from_first(torch.randn_like(parameter.grad))  # else the weights would drift
+                parameter.grad.add_(noise, alpha=std)

@@ -33,7 +33,7 @@ class LabelImages(L.Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageData)
-        images, truth = data.held_out.images[: self.images], data.held_out.target[: self.images]
+        images, truth = data.held_out.stored(slice(self.images))
         classes = len(pl_module.spec.classes)
         with torch.no_grad():
             dtype = next(pl_module.parameters()).dtype

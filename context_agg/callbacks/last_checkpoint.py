@@ -16,6 +16,7 @@ from context_agg.cli import signals
 from context_agg.data.batches import EpochLoader
 from context_agg.ops.checks import check_number, check_whole
 from context_agg.training.arithmetic import arithmetic
+from context_agg.training.collectives import gather, largest, rank
 
 AFTER_EPOCH = 10.0  # seconds: a checkpoint that is younger is not replaced at the end of an epoch
 
@@ -25,7 +26,8 @@ class LastCheckpoint(Checkpoint):
 
     Beside what Lightning keeps, it keeps the state of the random generators of Python, NumPy,
     torch and CUDA, the time used so far, and the scalars of the last epoch. It never writes between
-    the last step of an epoch and the end of its validation.
+    the last step of an epoch and the end of its validation. Several processes do all this together:
+    what one of them is due to do, all do.
 
     Args:
         every_minutes: time between two checkpoints.
@@ -62,7 +64,10 @@ class LastCheckpoint(Checkpoint):
         if self._resumed:
             # Lightning does this too, but not if the schedule has asked for the loader before
             _loader(trainer).load_state_dict(self._resumed["position"])
-            _set_random_state(self._resumed["random"])
+            others = self._resumed.get("random_of_others", [])
+            _set_random_state([self._resumed["random"], *others][rank()])
+        elif rank() > 0:  # with the numbers of the first process all would drop out the same units
+            torch.manual_seed(torch.initial_seed() + rank())
 
     def on_train_batch_end(
         self,
@@ -78,20 +83,23 @@ class LastCheckpoint(Checkpoint):
         due = time.monotonic() - self._written >= self.every_seconds or (
             self.every_steps is not None and trainer.global_step - self.step >= self.every_steps
         )
-        if due or signals.received():
+        due, signal = _agreed(due)
+        if due:
             self.logged = trainer.fit_loop.epoch_loop._batches_that_stepped + 1
             self._write(trainer)
-        signals.check()
+        signals.stop(signal)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Here the epoch before is complete, and its scalars are logged."""
-        if trainer.current_epoch > 0 and trainer.global_step > self.step:
-            self._after_epoch(trainer, signals.received() is not None)
-        signals.check()
+        due, signal = _agreed(time.monotonic() - self._written >= AFTER_EPOCH)
+        if due and trainer.current_epoch > 0 and trainer.global_step > self.step:
+            self._after_epoch(trainer)
+        signals.stop(signal)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._after_epoch(trainer, now=True)
-        signals.check()
+        self._after_epoch(trainer)
+        _, signal = _agreed(True)
+        signals.stop(signal)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -114,6 +122,9 @@ class LastCheckpoint(Checkpoint):
         state = checkpoint["callbacks"][self.state_key]
         state["step"] = trainer.global_step
         state["position"] = _loader(trainer).state_dict()
+        state["processes"] = trainer.world_size
+        if trainer.world_size > 1:
+            state["random_of_others"] = gather(state["random"])[1:]
         state["arithmetic"] = arithmetic(
             pl_module, trainer.strategy.root_device, str(trainer.precision)
         )
@@ -124,11 +135,10 @@ class LastCheckpoint(Checkpoint):
             if count["ready"] > count["started"]:
                 count["ready"] = count["started"]
 
-    def _after_epoch(self, trainer: L.Trainer, now: bool) -> None:
-        if now or time.monotonic() - self._written >= AFTER_EPOCH:
-            self.scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self.logged = trainer.fit_loop.epoch_loop._batches_that_stepped
-            self._write(trainer)
+    def _after_epoch(self, trainer: L.Trainer) -> None:
+        self.scalars = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.logged = trainer.fit_loop.epoch_loop._batches_that_stepped
+        self._write(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:
         for logger in trainer.loggers:
@@ -137,6 +147,12 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(Path(str(trainer.log_dir)) / "checkpoints" / "last.ckpt")
         self.step = trainer.global_step  # not before it is written: it says what is kept
         self._written = time.monotonic()
+
+
+def _agreed(due: bool) -> tuple[bool, int]:
+    """Whether a checkpoint is due in any process, and the signal that one has got, or 0."""
+    due_, signal = largest(due, signals.received() or 0)
+    return bool(due_ or signal), signal
 
 
 def _loader(trainer: L.Trainer) -> EpochLoader:

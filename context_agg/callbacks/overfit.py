@@ -3,7 +3,6 @@
 import lightning as L
 
 from context_agg.cli.errors import UserError
-from context_agg.data.batches import ImageDataset
 from context_agg.data.images import ImageData
 
 
@@ -28,8 +27,7 @@ class OverfitOneBatch(L.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageData)
         trainer.limit_train_batches = 1.0  # the whole of that batch
-        first = slice(data.batch_size)
-        data.train = ImageDataset(data.train.images[first], data.train.target[first])
+        data.train = data.train.first(data.batch_size)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if float(trainer.callback_metrics["train/loss"]) <= self.loss:

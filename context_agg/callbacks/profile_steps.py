@@ -24,7 +24,8 @@ class ProfileSteps(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._folder = Path(str(trainer.log_dir))
-        self._profile = profile(schedule=self._schedule, on_trace_ready=self._write)
+        write = self._write if trainer.is_global_zero else None
+        self._profile = profile(schedule=self._schedule, on_trace_ready=write)
         self._profile.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:

@@ -8,10 +8,14 @@ from hydra.errors import MissingConfigException
 
 from context_agg.cli.compose import CONF
 
+HYDRA = "hydra"  # the folder with choices for groups of Hydra's own, such as hydra/launcher
+SLURM = "hydra/launcher/submitit_slurm"
+
 
 def groups() -> list[str]:
     """The names of all groups."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    folders = (folder for folder in CONF.iterdir() if folder.is_dir())
+    return sorted(folder.name for folder in folders if folder.name != HYDRA)
 
 
 def choices(group: str, folders: Iterable[Path] = (CONF,)) -> list[str]:
@@ -23,8 +27,13 @@ def choices(group: str, folders: Iterable[Path] = (CONF,)) -> list[str]:
 def unknown_choice(error: MissingConfigException, folders: Iterable[Path]) -> str:
     """What to say of a choice that there is no file for."""
     path = error.missing_cfg_file or ""
+    if path == SLURM:
+        return (
+            "hydra/launcher=slurm needs hydra-submitit-launcher: pip install "
+            "hydra-submitit-launcher (in a clone, '.[slurm]')"
+        )
     group, _, name = path.partition("/")
-    if names := choices(group, folders):
+    if group != HYDRA and (names := choices(group, folders)):
         nearest = get_close_matches(name, names, 1)
     else:  # a group of Hydra's own
         group, _, name = path.rpartition("/")

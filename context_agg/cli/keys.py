@@ -15,6 +15,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from context_agg.cli import ranks
 from context_agg.cli.arguments import parse_arguments
 from context_agg.cli.compose import COMMAND, CONF, compose_config
 from context_agg.cli.groups import choices, groups, unknown_choice
@@ -107,10 +108,21 @@ def check_command_line(arguments: Sequence[str], command: str = COMMAND) -> list
         _check_single(given.overrides)
     if given.help or given.cfg or given.info:
         return configs
+    if command == COMMAND:
+        _check_processes(configs, swept)
     place = "hydra.sweep.dir" if swept else "hydra.run.dir"
     if command == COMMAND or place in taken:  # check by itself writes nothing
         check_writable(place, str(OmegaConf.select(first, place)))
     return configs
+
+
+def _check_processes(configs: Sequence[DictConfig], swept: bool) -> None:
+    """Rejects what does not go with the number of processes that have been started."""
+    for cfg in configs:
+        try:
+            ranks.check(cfg, swept=swept)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
 
 
 def _combinations(taken: dict[str, list[str]]) -> Iterator[list[str]]:

@@ -10,6 +10,8 @@ from types import ModuleType
 NOT_FOR_US = (
     r".*does not have many workers",  # batches come from tensors in memory
     r"Checkpoint directory .* exists and is not empty",  # a run goes on
+    r"The `srun` command is available",  # a run on a cluster's login node
+    r".*sync_dist=True",  # what is logged is the same in every process
     r".*LeafSpec.* is deprecated",  # Lightning 2.6 calls what torch 2.15 has renamed
 )
 
@@ -22,11 +24,13 @@ def quiet() -> None:
     Also the stack traces of threads that TensorBoard writes in: it raises their errors again in the
     main thread.
     """
+    import lightning.fabric
     import lightning.pytorch  # sets the level of its loggers, so import it first
 
     for message in NOT_FOR_US:
         warnings.filterwarnings("ignore", message)
-    logging.getLogger(lightning.pytorch.__name__).setLevel(logging.WARNING)
+    for package in (lightning.pytorch, lightning.fabric):
+        logging.getLogger(package.__name__).setLevel(logging.WARNING)
     quiet_tensorboard()
     if threading.excepthook is not _tell_of_threads:
         _hooks.append(threading.excepthook)

@@ -20,10 +20,13 @@ POLL = 0.2  # seconds between two looks of a thread that waits for a signal or a
 GRACE = 20.0  # seconds that a worker has to end its step once its parent has ended
 NOTHING = "nothing was changed; start again with the same command"
 
+Handler = Callable[[int, FrameType | None], object]
+
 _received: Signals | None = None
 _interrupts = 0
 _at_once: Callable[[], str] | None = None
 _worker_of: int | None = None
+_scheduler: tuple[Signals, Handler] | None = None  # its signal, and what it does then
 _working = False
 
 
@@ -54,6 +57,13 @@ def install() -> None:
             signal.signal(number, _handle)
 
 
+def leave() -> None:
+    """Leaves them to the system, which ends the process without a word, until `follow`."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def received() -> Signals | None:
     """The first signal that has arrived."""
     return _received
@@ -65,21 +75,31 @@ def check() -> None:
     Raises:
         Stopped: if so.
     """
-    if _received is not None:
-        raise Stopped(_received)
+    stop(_received or 0)
+
+
+def stop(number: int) -> None:
+    """Ends the work by a signal, which another process of the run may have got; 0 is none.
+
+    Raises:
+        Stopped: if it is one.
+    """
+    if number:
+        raise Stopped(Signals(number))
 
 
 def at_once(end: Callable[[], str] | None) -> None:
     """Says whether from now on a signal ends the process at any point.
 
-    A worker is not ended so, as its parent waits for it.
+    A job of somebody else is not ended so: the parent of a worker waits for it, and a scheduler
+    wants its signal handed over.
 
     Args:
         end: tidies up, and says what is kept; None: signals are noted.
     """
     global _at_once
     _at_once = end
-    if end is not None and _received is not None and _worker_of is None:
+    if end is not None and _received is not None and not _is_job():
         _end(_received, end())
 
 
@@ -128,6 +148,29 @@ def end_if_left_alone() -> None:
         os._exit(128 + (_received or signal.SIGTERM))
 
 
+def hold(signal_of_scheduler: Signals) -> None:
+    """Notes the signal by which a scheduler asks a job to make room, until `hand_over`."""
+    global _scheduler
+    handler = signal.getsignal(signal_of_scheduler)
+    assert callable(handler)
+    _scheduler = signal_of_scheduler, handler
+    signal.signal(signal_of_scheduler, _handle)
+
+
+def hand_over(*, done: bool) -> None:
+    """Ends a job of a scheduler: what its signal asks for is done now, unless the job is done."""
+    global _scheduler
+    assert _scheduler is not None
+    (number, handler), _scheduler = _scheduler, None
+    signal.signal(number, handler)
+    if _received is not None and not done:
+        handler(number, None)
+
+
+def _is_job() -> bool:
+    return _worker_of is not None or _scheduler is not None
+
+
 def _lead() -> None:
     import psutil
 
@@ -159,7 +202,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
     first = _received is None
     _received = _received or Signals(number)
-    if not first or _worker_of is not None:
+    if not first or _is_job():
         return
     if _at_once is not None:
         _end(_received, _at_once())

@@ -46,6 +46,12 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 A_SHARE = "a fraction of the batches (such as 0.1, up to 1.0) or a whole number (1, 2, ...)"
 CHECKS: Sequence[tuple[str, Check, str]] = (
     ("op", lambda v: v is None or isinstance(v, str), "package.module:function"),
+    ("inputs", lambda v: v is None or isinstance(v, str), "package.module:function"),
+    ("reference", lambda v: v is None or isinstance(v, str), "package.module:function"),
+    ("format", one_of("text", "json"), "text or json"),
+    ("tolerance", lambda v: v is None or (is_number(v) and v > 0), "a number above 0, or null"),
+    ("float32_tolerance", lambda v: is_number(v) and v > 0, "a number above 0"),
+    ("second_order", is_bool, "true or false"),
     ("seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("data.seed", lambda v: whole(0)(v) and v < 2**32, "a whole number from 0 to 4294967295"),
     ("images", whole(1), "a whole number, 1 or more"),
@@ -73,7 +79,8 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("optimizer.momentum", lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),
     ("optimizer.weight_decay", lambda v: is_number(v) and v >= 0, "a number, 0 or more"),
     ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
-    ("trainer.devices", lambda v: v == 1, "1: a run uses one device"),
+    ("trainer.devices", lambda v: v == 1, "1: a process uses one device"),
+    ("trainer.strategy", one_of("ddp"), "ddp"),
     ("trainer.accumulate_grad_batches", whole(1), "a whole number, 1 or more"),
     (
         "trainer.gradient_clip_val",

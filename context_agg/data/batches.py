@@ -1,13 +1,17 @@
-"""Images in memory, batched by index, with no work per image and no worker processes."""
+"""Batches of a data set, picked by index; their order and random changes follow from the seed."""
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from context_agg.cli.signals import ENDING
 from context_agg.data.pixels import network_input
 
 Images = tuple[Tensor, Tensor]
@@ -17,8 +21,81 @@ Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """(a batch of images, a random generator) -> the changed batch."""
 
 
-class ImageDataset(Dataset[Images]):
-    """Images in memory; one index selects a whole batch.
+class Shard(NamedTuple):
+    """Which part of every batch a process takes: part `rank` of `ranks` of the same size.
+
+    The parts of a batch that cannot be divided differ by one image; the last can be empty.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of(self, x: Tensor) -> Tensor:
+        """The part of a tensor with an entry per image."""
+        return x.tensor_split(self.ranks)[self.rank]
+
+
+class BatchDataset(Dataset[Images], ABC):
+    """A part of a data set; one index selects a whole batch."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in a batch."""
+
+    @property
+    @abstractmethod
+    def finite(self) -> bool:
+        """Whether an image has two random forms at most: itself and its mirror image."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def stored(self, index: Tensor | slice) -> Images:
+        """Some images and their targets as they are, without random changes."""
+
+    @abstractmethod
+    def first(self, count: int) -> "BatchDataset":
+        """The first images, without random changes."""
+
+    @abstractmethod
+    def joined(self, other: "BatchDataset") -> "BatchDataset":
+        """These images and others of the same kind, all with the random changes of these."""
+
+    @abstractmethod
+    def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images: ...
+
+    @property
+    def kinds(self) -> Sequence[Hashable]:
+        """What images must agree in to be in one batch; empty if they all do."""
+        return ()
+
+    @property
+    def streams(self) -> bool:
+        """Whether images are read from files when they are needed."""
+        return False
+
+    @property
+    def images(self) -> Tensor:
+        """All images, as bytes."""
+        return self.stored(slice(None))[0]
+
+    @property
+    def target(self) -> Tensor:
+        """All targets."""
+        return self.stored(slice(None))[1]
+
+    def batch(
+        self, index: Tensor | slice, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
+        """Some images as a network takes them, without random changes, and int64 targets."""
+        images, target = self.stored(index)
+        return network_input(images, dtype), target.long()
+
+
+class ImageDataset(BatchDataset):
+    """Images of one size in memory.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -27,23 +104,38 @@ class ImageDataset(Dataset[Images]):
     """
 
     def __init__(self, images: Tensor, target: Tensor, augment: Augment | None = None) -> None:
-        self.images = images
-        self.target = target
+        self._images = images
+        self._target = target
         self.augment = augment
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @property
+    def image_size(self) -> tuple[int, int]:
+        height, width = self._images.shape[2:]
+        return height, width
 
-    def batch(
-        self, index: Tensor | slice, dtype: torch.dtype = torch.float32
-    ) -> tuple[Tensor, Tensor]:
-        """Some images, unaugmented, in the form that a network takes, and int64 targets."""
-        return network_input(self.images[index], dtype), self.target[index].long()
+    @property
+    def finite(self) -> bool:
+        return self.augment is None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def stored(self, index: Tensor | slice) -> Images:
+        return self._images[index], self._target[index]
+
+    def first(self, count: int) -> "ImageDataset":
+        return ImageDataset(*self.stored(slice(count)))
+
+    def joined(self, other: BatchDataset) -> "ImageDataset":
+        images, target = (
+            torch.cat(parts) for parts in ((self.images, other.images), (self.target, other.target))
+        )
+        return ImageDataset(images, target, self.augment)
 
     def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images:
         index, generator = batch
-        images = self.images[index]
-        return (self.augment(images, generator) if self.augment else images), self.target[index]
+        images, target = self.stored(index)
+        return (self.augment(images, generator) if self.augment else images), target
 
 
 class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
@@ -56,13 +148,29 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
         batch_size: images in a batch; the last batch of an epoch may be smaller.
         seed: seed of the order and of the generators.
         shuffle: whether the order is random.
+        kinds: without shuffling, a batch ends where the next image is of another kind.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        kinds: Sequence[Hashable] = (),
+    ) -> None:
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        alike = kinds if kinds and not shuffle else [None] * size
+        lengths = [len(list(group)) for _, group in groupby(alike)]
+        self.lengths = [
+            min(batch_size, length - start)
+            for length in lengths
+            for start in range(0, length, batch_size)
+        ]
         self.epoch = 0
         self.position = (0, 0)  # an epoch, and how many of its batches are done already
 
@@ -77,14 +185,13 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
         return batches if epoch == self.epoch else 0
 
     def __len__(self) -> int:
-        return -(-self.size // self.batch_size)
+        return len(self.lengths)
 
     def __iter__(self) -> Iterator[tuple[Tensor, np.random.Generator]]:
         # numpy mixes the numbers well; torch's CPU generator uses only 32 bits of a seed
         epoch = np.random.default_rng((self.seed, self.epoch))
         order = epoch.permutation(self.size) if self.shuffle else np.arange(self.size)
-        size = min(self.batch_size, self.size)
-        batches = enumerate(torch.split(torch.from_numpy(order), size))
+        batches = enumerate(torch.split(torch.from_numpy(order), self.lengths))
         for number, index in islice(batches, self.done, None):
             yield index, np.random.default_rng((self.seed, self.epoch, number))
 
@@ -92,22 +199,45 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
 class EpochLoader(DataLoader[Images]):
     """Loads the batches of `EpochBatches`; can go on within an epoch, at the next batch.
 
-    Lightning keeps the state of such a loader in its checkpoints.
+    Lightning keeps the state of such a loader in its checkpoints. What a worker reads depends on
+    what it is asked for alone, so the number of workers makes no difference.
+
+    Args:
+        dataset: the images.
+        batches: the batches of an epoch, those of all processes together.
+        workers: processes that read images; 0: this one.
+        shard: the part of each batch that is this process's. It is taken after the random changes,
+            which thus do not depend on the number of processes.
     """
 
     sampler: EpochBatches
 
-    def __init__(self, dataset: ImageDataset, batches: EpochBatches) -> None:
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        batches: EpochBatches,
+        workers: int = 0,
+        shard: Shard | None = None,
+    ) -> None:
         # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
         # The loader has its own generator because it draws a number from it every epoch.
-        super().__init__(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=batches,
+            generator=torch.Generator(),
+            num_workers=workers,
+            worker_init_fn=_leave_signals,
+        )
+        self.shard = shard or Shard()
         self._reached = (0, 0)
 
     def __iter__(self) -> Iterator[Images]:  # type: ignore[override]
         # Lightning sets the epoch after it has called iter, before it asks for the first batch
         for number, batch in enumerate(super().__iter__(), self.sampler.done + 1):
             self._reached = (self.sampler.epoch, number)
-            yield batch
+            images, target = batch
+            yield self.shard.of(images), self.shard.of(target)
 
     def state_dict(self) -> dict[str, int]:
         epoch, batches = self._reached
@@ -115,3 +245,12 @@ class EpochLoader(DataLoader[Images]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self._reached = self.sampler.position = (state["epoch"], state["batches"])
+
+
+def _leave_signals(_: int) -> None:
+    """Lets a worker ignore what ends a run: the run asks for batches until its last step is done.
+
+    A worker ends when the run closes its loader, or when it sees that the run is gone.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

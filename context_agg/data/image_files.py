@@ -35,13 +35,15 @@ MODES = {
 
 
 def image_size(file: Path) -> tuple[int, int]:
-    """Reads the width and height of an image from its header.
+    """Reads the width and height of an image from its header, turned as its camera says.
 
     Raises:
         OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
     """
-    with _opened(file) as image:
-        return image.size
+    with opened(file) as image:
+        # not the PNG's own getexif, which would read all pixels
+        sideways = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) > 4
+        return image.size[::-1] if sideways else image.size
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
@@ -106,8 +108,18 @@ def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     return torch.from_numpy(pixels).movedim(-1, 0), ", ".join(done)
 
 
+def read_colour(file: Path) -> Tensor:
+    """Reads an image in colour at its own size, uint8 (3, H, W).
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
+    """
+    image, _ = _read(file, "RGB")
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).contiguous()
+
+
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
+def opened(file: Path) -> Iterator[Image.Image]:
     """Opens an image without decoding its pixels; names the file in whatever goes wrong."""
     try:
         pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours says the size
@@ -137,7 +149,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 def _read(file: Path, form: str, most: int = MOST_PIXELS) -> tuple[Image.Image, str]:
     """Reads an image as "L" or "RGB", at most `most` pixels of it, and says what it was."""
-    with _opened(file) as image:
+    with opened(file) as image:
         pixels = image.width * image.height
         if pixels > most:  # only a JPEG can be decoded at a smaller size; others ignore this
             factor = _factor(image, most)

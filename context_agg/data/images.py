@@ -8,7 +8,16 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from context_agg.data.batches import Augment, EpochBatches, EpochLoader, ImageDataset, Images
+from context_agg.data.batches import (
+    Augment,
+    BatchDataset,
+    EpochBatches,
+    EpochLoader,
+    ImageDataset,
+    Images,
+    Shard,
+)
+from context_agg.data.pairs import PairDataset
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import VOID, DataSpec
 from context_agg.ops.checks import check_choice, check_whole
@@ -18,18 +27,22 @@ class ImageData(L.LightningDataModule):
     """Training, held-out and test images; batches are float images in 0..1 and int64 targets.
 
     Args:
-        train: training images.
+        train: training images, with their targets.
         validation: images split from the training set.
         test: test images.
         name: name of the data set, for messages.
         classes: names of the classes, in order.
         margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own, or `VOID`.
-        batch_size: images in a batch.
+        batch_size: images in a batch of one process.
         held_out: "validation", or "test" (as in the 2018 post: the test images are evaluated
             during training, and the validation images are trained on).
         seed: the order of the training images depends on it and on the epoch.
         augment: changes the training images, batch by batch.
+        workers: processes that read images, of the parts that are not in memory.
+
+    Attributes:
+        shard: the part of a batch that this process takes, if several share it.
 
     Raises:
         ValueError: for an unknown `held_out`, a batch size below 1, an empty part, or targets that
@@ -38,9 +51,9 @@ class ImageData(L.LightningDataModule):
 
     def __init__(
         self,
-        train: Images,
-        validation: Images,
-        test: Images,
+        train: Images | PairDataset,
+        validation: Images | PairDataset,
+        test: Images | PairDataset,
         *,
         name: str,
         classes: Sequence[str],
@@ -50,22 +63,30 @@ class ImageData(L.LightningDataModule):
         held_out: str,
         seed: int,
         augment: Augment | None = None,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         check_loading(batch_size, held_out)
-        for part, pair in (("train", train), ("validation", validation), ("test", test)):
-            _check(part, pair, len(classes), dense)
-        in_channels, height, width = test[0].shape[1:]
-        self.spec = DataSpec(name, in_channels, (height, width), tuple(classes), margin, dense)
+        check_whole("workers", workers, 0)
+        parts = {"train": train, "validation": validation, "test": test}
+        datasets: list[BatchDataset] = []
+        for part, images in parts.items():
+            if isinstance(images, PairDataset):  # whoever reads files checks them one by one
+                datasets.append(images)
+                continue
+            _check(name, part, images, len(classes), dense)
+            datasets.append(ImageDataset(*images, augment if part == "train" else None))
+        self.train, self.held_out, self.test = datasets
         if held_out == "test":
-            images, target = (torch.cat(parts) for parts in zip(train, validation, strict=True))
-            train, validation = (images, target), test
-        self.train = ImageDataset(*train, augment)
-        self.held_out = ImageDataset(*validation)
-        self.test = ImageDataset(*test)
+            self.train, self.held_out = self.train.joined(self.held_out), self.test
+        in_channels = self.train.stored(slice(1))[0].shape[1]
+        size = self.train.image_size
+        self.spec = DataSpec(name, in_channels, size, tuple(classes), margin, dense)
         self.held_out_name = held_out
         self.batch_size = batch_size
         self.seed = seed
+        self.workers = workers
+        self.shard = Shard()
 
     def train_dataloader(self) -> DataLoader[Images]:
         return self._loader(self.train, shuffle=True)
@@ -83,10 +104,10 @@ class ImageData(L.LightningDataModule):
         dtype = next(self.trainer.lightning_module.parameters()).dtype
         return network_input(images, dtype), target.long()
 
-    def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Images]:
-        return EpochLoader(
-            dataset, EpochBatches(len(dataset), self.batch_size, self.seed, shuffle=shuffle)
-        )
+    def _loader(self, dataset: BatchDataset, *, shuffle: bool) -> DataLoader[Images]:
+        size = self.batch_size * self.shard.ranks
+        batches = EpochBatches(len(dataset), size, self.seed, shuffle=shuffle, kinds=dataset.kinds)
+        return EpochLoader(dataset, batches, self.workers if dataset.streams else 0, self.shard)
 
 
 def check_loading(batch_size: int, held_out: str) -> None:
@@ -99,28 +120,29 @@ def check_loading(batch_size: int, held_out: str) -> None:
     check_whole("batch_size", batch_size)
 
 
-def _check(part: str, data: Images, classes: int, dense: bool) -> None:
+def _check(name: str, part: str, data: Images, classes: int, dense: bool) -> None:
     images, target = data
     expected = (len(images), *images.shape[2:]) if dense else (len(images),)
     if len(images) == 0:
-        raise ValueError(f"there are no {part} images")
+        raise ValueError(f"{name}: there are no {part} images")
     if target.shape != expected:
         kind = "a class for every pixel" if dense else "a class for every image"
         raise ValueError(
-            f"the {part} targets have shape {tuple(target.shape)}, the images "
+            f"{name}: the {part} targets have shape {tuple(target.shape)}, the images "
             f"{tuple(images.shape)}; {kind} needs {expected}"
         )
     if dense and (blank := (target == VOID).flatten(1).all(1)).any():
         number = int(blank.nonzero()[0])
-        raise ValueError(f"{part} image {number} has no pixel with a class; leave it out")
+        raise ValueError(f"{name}: {part} image {number} has no pixel with a class; leave it out")
     wrong = (target < 0) | (target >= classes)
     if dense:
         wrong &= target != VOID
     if wrong.any():
-        label = target[wrong].min()
+        number, *_ = first = wrong.nonzero()[0].tolist()
         raise ValueError(
-            f"the {part} targets contain the label {label}; there are {classes} classes, 0 to "
-            f"{classes - 1}" + (f", and {VOID} for pixels to ignore" if dense else "")
+            f"{name}: {part} image {number} has the label {int(target[tuple(first)])}; there are "
+            f"{classes} classes, 0 to {classes - 1}"
+            + (f", and {VOID} for pixels to ignore" if dense else "")
         )
 
 

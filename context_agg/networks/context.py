@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from context_agg.ops import ConvOp, get_conv_op, is_native
 from context_agg.ops.checks import check_choice, check_number, check_whole, check_wholes
@@ -127,6 +128,9 @@ class ContextModule(nn.Module):
         padding: "same" (zeros around every layer, as in the paper's appendix), "once" (zeros
             around the input only, for the whole receptive field, as in the paper's VOC network) or
             "valid" (none: the output is smaller than the input by the receptive field less one).
+        recompute: how many layers in a row keep no maps for the backward pass but those that enter
+            the first of them; the others are computed again there. The gradients are the same to
+            the bit. None: all maps are kept. 1 saves nothing, as a layer keeps what enters it.
         backprop: a name in `ops.CONV_OPS`, or an operator of that kind.
 
     Shape: (N, C, H, W) -> (N, C, H, W); with padding "valid" (N, C, H - RF + 1, W - RF + 1).
@@ -144,10 +148,13 @@ class ContextModule(nn.Module):
         init: str = "identity",
         init_std: float | None = None,
         padding: str = "same",
+        recompute: int | None = None,
         backprop: str | ConvOp = "manual",
     ) -> None:
         super().__init__()
         _check(channels, dilations, widths, init, init_std, padding)
+        if recompute is not None:
+            check_whole("recompute", recompute)
         maps = [channels, *(width * channels for width in widths)]
         layers = [
             DilatedConv2d(c_in, c_out, 3, dilation, relu=True, backprop=backprop)
@@ -157,6 +164,7 @@ class ContextModule(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.channels = channels
         self.padding = padding
+        self.recompute = recompute
         self.receptive_field = receptive_field(dilations)
         self._initialise(init, init_std)
 
@@ -200,11 +208,21 @@ class ContextModule(nn.Module):
         nchw = native and x.is_contiguous()
         if nchw:  # our kernels take and make NHWC; convert once here and once at the end
             x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-        for layer in self.convolutions:
+        layers = self.convolutions
+        if self.recompute is None or not torch.is_grad_enabled():
+            x = self._through(layers, x)
+        else:
+            for first in range(0, len(layers), self.recompute):
+                some = layers[first : first + self.recompute]
+                x = checkpoint(self._through, some, x, use_reentrant=False)
+        return x.contiguous() if nchw else x
+
+    def _through(self, layers: Sequence[DilatedConv2d], x: Tensor) -> Tensor:
+        for layer in layers:
             x = layer(x)
             if self.padding != "same":
-                x = _crop(x, layer.margin)  # cuts off outputs that saw the layer's padding
-        return x.contiguous() if nchw else x
+                x = crop(x, layer.margin)  # cuts off outputs that saw the layer's padding
+        return x
 
     def _initialise(self, init: str, init_std: float | None) -> None:
         equal_widths = all(conv.out_channels == self.channels for conv in self.convolutions)
@@ -223,7 +241,8 @@ class ContextModule(nn.Module):
             nn.init.zeros_(conv.bias)
 
 
-def _crop(x: Tensor, margin: int) -> Tensor:
+def crop(x: Tensor, margin: int) -> Tensor:
+    """Cuts off so many pixels on each side of maps (..., H, W)."""
     return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.front_ends import FrontEndMaker, enlarged, make_front_end
 from context_agg.networks.heads import fully_connected
+from context_agg.networks.map_cache import MapCache
 
 
 class ContextNet(nn.Module):
@@ -74,6 +75,7 @@ class ContextNet(nn.Module):
         else:
             self.front_end = DilatedConv2d(in_channels, channels, 3, relu=True, backprop=backprop)
         self.context = module
+        self.cache: MapCache | None = None  # of the front end's maps, while it is frozen
         if dense:
             _check_dense(hidden, module)
             self.head = (
@@ -84,8 +86,13 @@ class ContextNet(nn.Module):
             self.head = fully_connected(channels * height * width, hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.context(self.front_end(x)))
-        return enlarged(logits, x)
+        return enlarged(self.class_maps(x), x, self.front_end)
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The logits (N, K, h, w) before they are enlarged to the image; (N, K) if not dense."""
+        maps = self.cache(x) if self.cache is not None else self.front_end(x)
+        logits: Tensor = self.head(self.context(maps))
+        return logits
 
 
 def _check_dense(hidden: Sequence[int], context: ContextModule) -> None:

@@ -19,7 +19,8 @@ class FrontEnd(nn.Module):
 
     Args:
         widths: maps of each 3x3 layer.
-        stride: stride of a max pooling after the first layer, which shrinks the maps.
+        stride: how many times smaller the class maps are than the image. There is a max pooling
+            for each of its prime factors, after a layer of its own, the first layers first.
         lift: a constant added to every class map. The probabilities stay the same, but a context
             module that starts as the identity zeroes negative values and learns nothing from them.
         in_channels: channels of the image.
@@ -29,7 +30,8 @@ class FrontEnd(nn.Module):
     Shape: (N, in_channels, H, W) -> (N, K, H // stride, W // stride).
 
     Raises:
-        ValueError: for no layer, a width or stride below 1, or an image smaller than the stride.
+        ValueError: for no layer, a width or stride below 1, fewer layers than poolings, or an
+            image smaller than the stride.
     """
 
     def __init__(
@@ -48,12 +50,17 @@ class FrontEnd(nn.Module):
             raise ValueError("widths=[] must name at least one layer")
         check_whole("stride", stride)
         check_number("lift", lift)
-        layers: list[nn.Module] = [
-            DilatedConv2d(c_in, c_out, 3, relu=True, backprop=backprop)
-            for c_in, c_out in pairwise([in_channels, *widths])
-        ]
-        if stride > 1:
-            layers.insert(1, nn.MaxPool2d(stride))
+        poolings = _prime_factors(stride)
+        if len(poolings) > len(widths):
+            raise ValueError(
+                f"stride={stride} has {len(poolings)} poolings, each behind a layer, but "
+                f"widths={list(widths)} has {len(widths)} layers"
+            )
+        layers: list[nn.Module] = []
+        for number, (c_in, c_out) in enumerate(pairwise([in_channels, *widths])):
+            layers.append(DilatedConv2d(c_in, c_out, 3, relu=True, backprop=backprop))
+            if number < len(poolings):
+                layers.append(nn.MaxPool2d(poolings[number]))
         self.layers = nn.Sequential(*layers)
         self.stride = stride
         self.lift = lift
@@ -98,7 +105,12 @@ class FrontEndNet(nn.Module):
         self.front_end = make_front_end(front_end, in_channels, image_size, num_classes, dense)
 
     def forward(self, x: Tensor) -> Tensor:
-        return enlarged(self.front_end(x), x)
+        return enlarged(self.class_maps(x), x, self.front_end)
+
+    def class_maps(self, x: Tensor) -> Tensor:
+        """The logits (N, K, h, w) before they are enlarged to the image."""
+        maps: Tensor = self.front_end(x)
+        return maps
 
 
 def make_front_end(
@@ -108,7 +120,7 @@ def make_front_end(
     num_classes: int,
     dense: bool,
 ) -> nn.Module:
-    """Makes a front end for these data; tries it once, so that errors come before any training.
+    """Makes a front end for these data; tries one on the meta device, so that errors come early.
 
     Raises:
         ValueError: for data that are not dense, or an image that is too small.
@@ -119,16 +131,32 @@ def make_front_end(
             "image; take dense data (data=digit_scenes), or leave out front_end="
         )
     try:
-        made = front_end(in_channels=in_channels, num_classes=num_classes)
-        with torch.no_grad():
-            made(torch.zeros(1, in_channels, *image_size))
+        with torch.no_grad(), torch.device("meta"):
+            tried = front_end(in_channels=in_channels, num_classes=num_classes)
+            tried(torch.zeros(1, in_channels, *image_size))
+        return front_end(in_channels=in_channels, num_classes=num_classes)
     except ValueError as error:  # it is made inside a model, which is not to blame
         raise ValueError(f"front_end: {error}") from error
-    return made
 
 
-def enlarged(logits: Tensor, x: Tensor) -> Tensor:
-    """Enlarges class maps (N, K, h, w) to the image x, bilinearly; leaves logits (N, K) alone."""
+def _prime_factors(number: int) -> list[int]:
+    factors, divisor = [], 2
+    while number > 1:
+        while number % divisor == 0:
+            factors.append(divisor)
+            number //= divisor
+        divisor += 1
+    return factors
+
+
+def enlarged(logits: Tensor, x: Tensor, front_end: nn.Module) -> Tensor:
+    """Enlarges class maps (N, K, h, w) to the image x, bilinearly; leaves logits (N, K) alone.
+
+    A front end that has a method `enlarge`, (logits, x) -> logits, does so in its own way.
+    """
     if logits.dim() == 2 or logits.shape[2:] == x.shape[2:]:
         return logits
+    if callable(enlarge := getattr(front_end, "enlarge", None)):
+        larger: Tensor = enlarge(logits, x)
+        return larger
     return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)

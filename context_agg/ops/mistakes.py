@@ -1,11 +1,13 @@
-"""Wrong rules: the correct backward with a mistake in it that people have made.
+"""Wrong rules: the correct backward with a mistake in it that people have made, or have proposed.
 
-Half of them are correct at dilation 1, and all of them train; docs/gradients.md says which checks
+Some of them are correct at dilation 1, and all of them train; docs/gradients.md says which checks
 catch each one.
 """
 
 from functools import partial
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from context_agg.ops.function import Rule
@@ -34,6 +36,29 @@ def grad_x_unrotated(grad_output: Tensor, weight: Tensor, dilation: int) -> Tens
 def grad_bias_zero(grad_output: Tensor) -> Tensor:
     """No gradient for the bias, which then stays at its initial value."""
     return grad_output.new_zeros(grad_output.shape[1])
+
+
+def grad_x_random(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """grad_x with a fixed random kernel in place of the layer's."""
+    kernel = feedback_kernel(tuple(weight.shape), dilation)
+    return grad_x(grad_output, kernel.to(weight), dilation)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def feedback_kernel(shape: tuple[int, ...], dilation: int) -> Tensor:
+    """A kernel (K, C, k, k) that depends on PyTorch's seed, on its shape and on the dilation.
+
+    Layers that agree in both share it. It is drawn from N(0, 1 / (K k k)), which preserves the size
+    of a gradient of independent entries.
+    """
+    draw = np.random.default_rng([torch.initial_seed(), dilation, *shape])
+    maps, _, height, width = shape
+    return torch.from_numpy(draw.normal(0, (maps * height * width) ** -0.5, shape))
+
+
+def grad_x_signs(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """grad_x with the signs of the kernel's entries in place of the entries."""
+    return grad_x(grad_output, weight.sign(), dilation)
 
 
 DRAFT_DILATIONS = {4: 3, 8: 3, 16: 1}  # dilation of the draft's forward: of its backward
@@ -79,4 +104,8 @@ MISTAKES: dict[str, Rule] = {
     "draft": Rule(
         forward, partial(backward_in_pieces, grad_x=grad_x_draft, grad_weight=grad_weight_draft)
     ),
+    # no mistakes but proposals: errors travel back through weights that need not be the forward's
+    # (Lillicrap et al. 2016, doi 10.1038/ncomms13276; Liao et al. 2016, arXiv 1510.05067)
+    "feedback_alignment": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_random)),
+    "sign_symmetric": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_signs)),
 }

@@ -1,6 +1,7 @@
 """Builds the data, the learner and the trainer of a configuration."""
 
 import copy
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,24 +11,37 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
 from context_agg.callbacks.progress import RunProgress
+from context_agg.cli import ranks
 from context_agg.cli.values import check_values
+from context_agg.data.batches import Shard
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
+from context_agg.networks.context_net import ContextNet
+from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
-from context_agg.runs.memory import check_memory, size_keys
+from context_agg.runs.memory import available, check_memory, size_keys
 from context_agg.runs.parts import make
 from context_agg.runs.run_logger import RunLogger
+from context_agg.runs.start_from import starts_from_imagenet
+from context_agg.training.class_weights import class_frequencies, training_labels
 from context_agg.training.learner import Learner
+from context_agg.training.losses import WeightedCrossEntropy
 
 
-def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
+def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learner]:
     """Builds the data and the learner; the initial weights depend on `cfg.seed`.
+
+    Args:
+        cfg: configuration of the run.
+        shard: the part of every batch that this process takes, if several train together.
 
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
@@ -35,17 +49,26 @@ def build(cfg: DictConfig) -> tuple[ImageData, Learner]:
     check_values(cfg)
     cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in place
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    # Lightning would seed with it again when several processes begin to train
+    del os.environ["PL_GLOBAL_SEED"]
     data = make(ImageData, "data", cfg.data)
+    data.shard = shard or Shard()
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
     network = build_network(cfg, data.spec)
+    if "front_end_maps" in cfg.callbacks:
+        _check_front_end_maps(data, network, torch.device(accelerator(cfg)))
     if _channels_last(cfg):
         network.to(memory_format=torch.channels_last)
+    if cfg.trainer.precision == "64-true":  # Lightning does it after it has read a checkpoint
+        network.double()
     if cfg.compile:
         network.compile()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make(Optimizer, "optimizer", cfg.optimizer, trained)
     loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
+    if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
+        loss.balance(class_frequencies(training_labels(data), len(data.spec.classes)))
     _check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
@@ -68,10 +91,11 @@ def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     return network
 
 
-def check_network(cfg: DictConfig, spec: DataSpec) -> None:
+def check_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """Rejects a network that cannot be built, or not be trained in the memory that there is.
 
-    It is built on PyTorch's meta device, whose tensors have a shape but no memory.
+    Returns:
+        The network on PyTorch's meta device, whose tensors have a shape but no memory.
 
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
@@ -85,6 +109,7 @@ def check_network(cfg: DictConfig, spec: DataSpec) -> None:
             raise ValueError(f"model: PyTorch cannot count its weights; lower {sizes}") from error
         raise
     check_memory(cfg, network, torch.device(accelerator(cfg)))
+    return network
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:
@@ -94,28 +119,47 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
 
     Raises:
         InstantiationException: for a value that a constructor rejects.
+        OSError, ValueError: if weights to start from are missing.
     """
     specs: dict[str, DataSpec] = {}
+    from_imagenet: list[VGGFrontEnd] = []
     for cfg in map(copy.deepcopy, configs):  # instantiate resolves interpolations in place
         data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
         if data not in specs:
             specs[data] = make(ImageData, "data", cfg.data).spec
-        check_network(cfg, specs[data])
-        _check_loss(make(nn.Module, "loss", cfg.loss), specs[data])
+        from_imagenet += starts_from_imagenet(cfg, check_network(cfg, specs[data]))
+        loss = make(nn.Module, "loss", cfg.loss)
+        if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
+            loss.balance(torch.ones(len(specs[data].classes)))  # any will do to try it
+        _check_loss(loss, specs[data])
         build_callbacks(cfg, specs[data])
+    if from_imagenet:
+        imagenet_file()
 
 
 def build_callbacks(cfg: DictConfig, spec: DataSpec) -> list[L.Callback]:
     """The callbacks of a run; what makes a checkpoint the best depends on the data."""
-    options = {"best_checkpoint": {"dense": spec.dense}}
+    options: dict[Any, dict[str, Any]] = {
+        "best_checkpoint": {"dense": spec.dense},
+        "first_loss": {"fresh": cfg.start_from is None},
+        "front_end_maps": {"frozen": list(cfg.frozen)},
+    }
     return [
         make(L.Callback, f"callbacks.{name}", part, **options.get(name, {}))
         for name, part in cfg.callbacks.items()
     ]
 
 
-def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
-    """Builds the trainer; `options` are Lightning's options that the configuration lacks."""
+def build_trainer(cfg: DictConfig, *, together: bool = False, **options: Any) -> L.Trainer:
+    """Builds the trainer.
+
+    Args:
+        cfg: configuration of the run.
+        together: whether to train with the processes that torchrun or srun has started, if the
+            configuration says so; else this one works alone.
+        options: Lightning's options that the configuration lacks.
+    """
+    together = together and cfg.trainer.get("strategy") == "ddp"
     on_terminal = sys.stdout.isatty()
     progress = [RunProgress()] if on_terminal else []
     options |= {
@@ -123,8 +167,15 @@ def build_trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
         "callbacks": [*options.get("callbacks", ()), *progress],
         "deterministic": cfg.determinism == "strict",
         "enable_progress_bar": on_terminal,
-        "plugins": [SafeCheckpointIO()],
+        "use_distributed_sampler": False,  # `Shard` divides the batches
     }
+    # Lightning would look for a launcher, and warn where Slurm is installed and not used.
+    environment = TorchElasticEnvironment() if together else LightningEnvironment()
+    options["plugins"] = [SafeCheckpointIO(), environment]
+    if together:
+        options |= {"devices": ranks.on_each_machine(), "num_nodes": ranks.machines()}
+    elif "strategy" in cfg.trainer:
+        options["strategy"] = "auto"
     trainer = make(L.Trainer, "trainer", cfg.trainer, **options, _convert_="all")
     # The signals have one owner, cli/signals.py. Lightning would take SIGTERM over while it runs,
     # and exit with code 0, without a checkpoint, if it arrived near a validation.
@@ -176,6 +227,25 @@ def _check_shares(cfg: DictConfig, data: ImageData) -> None:
                 f"trainer.{name}={share} of {batches:,} batches is less than one; "
                 f"use trainer.{name}=1 for one batch"
             )
+
+
+def _check_front_end_maps(data: ImageData, network: nn.Module, device: torch.device) -> None:
+    """Rejects maps that cannot be kept: of views without end, or too many for the memory."""
+    if not isinstance(network, ContextNet):
+        raise ValueError("callbacks=front_end_maps: this model has no front end; leave it out")
+    if not data.train.finite:
+        raise ValueError(
+            "callbacks=front_end_maps: training images are cropped or scaled at random, so no map "
+            "is needed twice; leave it out, or set data.crop=null data.zoom=0"
+        )
+    with torch.no_grad():
+        one = network.front_end(torch.zeros(1, data.spec.in_channels, *data.spec.image_size))
+    needed = one.nbytes * (2 * len(data.train) + len(data.held_out))
+    if needed > (present := available(device)):
+        raise ValueError(
+            f"callbacks=front_end_maps would keep {needed / 1e9:,.1f} GB of maps, and there are "
+            f"{present / 1e9:,.1f} GB of memory; leave it out"
+        )
 
 
 def _check_loss(loss: nn.Module, spec: DataSpec) -> None:

@@ -4,16 +4,15 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from scipy.special import stdtrit
 
 from context_agg.data.spec import DataSpec
 from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
 from context_agg.runs.finished import changed_settings
+from context_agg.runs.intervals import estimate
 from context_agg.runs.records import read_scores
 
 SHOWN = ("seed", "backprop", "start_from", "model", "loss", "optimizer", "schedule")
@@ -128,20 +127,10 @@ def _table(seed: int, scores: Mapping[int, Mapping[str, float]]) -> str:
         lines += [f"| {name} | {scores[seed][name]:.4f} |" for name in names]
         return "\n".join(lines) + "\n"
     seeds = ", ".join(map(str, scores))
-    lines = [f"| score | this network | mean, seeds {seeds} | 95 % interval |"]
-    lines += ["| --- | ---: | ---: | ---: |"]
+    lines = [f"| score | this network | mean and 95 % interval, seeds {seeds} |"]
+    lines += ["| --- | ---: | ---: |"]
     for name in names:
         values = [run[name] for run in scores.values() if name in run]
-        low, high = interval(values)
-        lines.append(
-            f"| {name} | {scores[seed][name]:.4f} | {fmean(values):.4f} | {low:.4f} to {high:.4f} |"
-        )
+        mean, half, _ = estimate(values)
+        lines.append(f"| {name} | {scores[seed][name]:.4f} | {mean:.4f} ± {half:.4f} |")
     return "\n".join(lines) + "\n"
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean over seeds (Student's t); NaN for one value."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    margin = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
-    return fmean(values) - margin, fmean(values) + margin

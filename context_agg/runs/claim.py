@@ -38,6 +38,14 @@ def claim(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(folder: Path) -> str:
+    """The process that has claimed a folder; empty if none has."""
+    try:
+        return (folder / MARK).read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def tidy(folder: Path) -> None:
     """Removes the mark of a folder that nothing was written to."""
     if _names(folder) <= {MARK}:

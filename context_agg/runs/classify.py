@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from context_agg.data.image_files import image_size, read_image, read_scene
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
+from context_agg.networks.tiles import largest_input, logits_in_tiles
 
-MOST_MEMORY = 6e9  # bytes, for labelling the pixels of one image
+MOST_MEMORY = 6e9  # bytes, for labelling the pixels of one tile of an image
+TILE = 512  # pixels; the margin of the basic module then adds 28 % to the work
 
 
 def classify(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, dict[str, float]]:
@@ -25,27 +27,36 @@ def classify(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, dict[
     return description, dict(zip(spec.classes, probabilities.tolist(), strict=True))
 
 
-def label_pixels(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, Tensor, Tensor]:
+def label_pixels(
+    network: nn.Module, spec: DataSpec, file: Path, tile: int = TILE
+) -> tuple[str, Tensor, Tensor]:
     """Describes what was done to an image; gives it, uint8 (C, H, W), and its labels (H, W).
+
+    The logits are computed tile by tile; `tile` is the most pixels of a tile's height and width.
 
     Raises:
         OSError, ValueError: if the network does not label pixels of grey or colour images, if it
-            would need more than `MOST_MEMORY`, or as `read_scene`.
+            would need more than `MOST_MEMORY` for a tile, or as `read_scene` and `logits_in_tiles`.
     """
     check_network(spec, dense=True)
     width, height = image_size(file)
     try:
-        memory = memory_of(network, (1, spec.in_channels, height, width))
-    except ValueError as error:  # too small for the network
+        part = largest_input(network, (height, width), tile)
+        memory = memory_of(network, (1, spec.in_channels, *part))
+    except ValueError as error:  # too small for the network, or not to be cut
         raise ValueError(f"{file}: {error}") from error
     if memory > MOST_MEMORY:
         raise ValueError(
-            f"{file}: labelling its {width}x{height} pixels with this network may take "
-            f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; scale it "
-            "down or cut it"
+            f"{file}: labelling a part of {part[1]}x{part[0]} pixels with this network may take "
+            f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; take a "
+            f"--tile below {min(tile, max(width, height))}"
         )
     image, description = read_scene(file, spec)
-    return description, image, _logits(network, image)[0].argmax(0).to(torch.uint8)
+    labels = torch.empty(image.shape[1:], dtype=torch.uint8)
+    with torch.inference_mode():
+        for rows, columns, logits in logits_in_tiles(network, image, tile):
+            labels[rows, columns] = logits.argmax(0)
+    return description, image, labels
 
 
 def check_network(spec: DataSpec, *, dense: bool) -> None:

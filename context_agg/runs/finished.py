@@ -11,6 +11,8 @@ from context_agg.runs.directory import METRICS
 from context_agg.runs.records import read_scores
 from context_agg.runs.settings import read_resolved
 
+SAME_RESULT = ("data.root", "data.memory", "data.workers")  # where images are, and how they come
+
 
 def finished_scores(
     run_dir: Path, cfg: DictConfig, *, grow: bool = False
@@ -54,7 +56,7 @@ def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> l
         key
         for key in ran.keys() | settings.keys()
         if ran.get(key, absent) != settings.get(key, absent)
-        and not (key == "data.root" or key.startswith("checkpoint."))
+        and not (key in SAME_RESULT or key.startswith("checkpoint."))
         and not (grow and key == "trainer.max_epochs")
     )
 

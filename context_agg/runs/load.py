@@ -111,10 +111,8 @@ def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
             together.
     """
     cfg, spec, weights = read_settings(run_dir), read_spec(run_dir), read_weights(run_dir)
-    with built_from(run_dir):
-        with torch.device("meta"):  # takes no memory, whatever the settings ask for
-            sizes_only: nn.Module = instantiate(cfg.model, **spec.shapes)
-        check_fit(sizes_only, weights, run_dir)
+    with built_from(run_dir), torch.device("meta"):  # no memory, whatever the settings ask for
         network: nn.Module = instantiate(cfg.model, **spec.shapes)
-    load_weights(network, weights, run_dir)
-    return network.to(next(iter(weights.values())).dtype).eval(), spec
+    check_fit(network, weights, run_dir)
+    network.load_state_dict(weights, assign=True)  # in place of those without memory
+    return network.eval(), spec

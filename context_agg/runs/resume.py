@@ -13,18 +13,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli import ranks
 from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
 from context_agg.runs.build import check_network
 from context_agg.runs.directory import BEST, LAST, METRICS, PREVIOUS, SETTINGS
-from context_agg.runs.finished import changed_settings
+from context_agg.runs.finished import SAME_RESULT, changed_settings
 from context_agg.runs.load import check_fit, read_weights
 from context_agg.runs.records import check_spec, read_spec
 from context_agg.runs.settings import built_from, read_settings, read_unresolved
 from context_agg.training.arithmetic import arithmetic
 from context_agg.training.learner import Learner
 
-CHANGEABLE = ("data.root", "checkpoint.every_minutes", "checkpoint.every_steps")
+CHANGEABLE = (*SAME_RESULT, "checkpoint.every_minutes", "checkpoint.every_steps")
 GROWS = "trainer.max_epochs"
 STATE = "LastCheckpoint"  # the callback whose state says where a run is
 CHECKPOINT = {
@@ -144,6 +145,11 @@ def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | N
         raise ValueError(
             f"{file} is not a checkpoint to go on from: {error}; delete {run_dir} to train it again"
         ) from error
+    if (before := state.get("processes", 1)) != ranks.count():
+        raise ValueError(
+            f"{run_dir} has been trained by {before} processes together, and now {ranks.count()} "
+            f"would go on, with other batches; start {before}, as it began"
+        )
     torch.set_num_threads(state["arithmetic"]["threads"])
     return CutOff(file, checkpoint, state)
 

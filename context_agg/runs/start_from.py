@@ -1,4 +1,4 @@
-"""Training in stages: a run starts from the weights of an earlier one."""
+"""What a run starts from: the weights of an earlier stage, those of ImageNet, or random ones."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,35 @@ from omegaconf import DictConfig
 from torch import nn
 
 from context_agg.data.spec import DataSpec
+from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.runs.load import read_weights
 from context_agg.runs.records import read_spec
 from context_agg.runs.settings import read_settings
 
-ONLY_AT_THE_START = {"init", "init_std", "backprop"}  # settings that weights do not depend on
+# Settings of a network that its weights do not depend on, once they are trained
+ONLY_AT_THE_START = {"init", "init_std", "backprop", "weights", "recompute", "dropout"}
+
+
+def load_start(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
+    """Gives a network, with its random weights, those that `cfg` says it starts from.
+
+    Raises:
+        FileNotFoundError: if the weights of ImageNet are missing and cannot be downloaded.
+        OSError, ValueError: if their file is damaged, and as `start_from`.
+    """
+    if from_imagenet := list(starts_from_imagenet(cfg, network)):
+        file = imagenet_file()
+        for front_end in from_imagenet:
+            front_end.load_imagenet(file)
+    start_from(cfg, network, spec)
+
+
+def starts_from_imagenet(cfg: DictConfig, network: nn.Module) -> Iterator[VGGFrontEnd]:
+    """The front ends of a network that start from ImageNet's weights, not from an earlier run's."""
+    if cfg.start_from is None or "front_end" in cfg.fresh:
+        for module in network.modules():
+            if isinstance(module, VGGFrontEnd) and module.weights == "imagenet":
+                yield module
 
 
 def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:

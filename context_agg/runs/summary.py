@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from context_agg.cli import ranks
 from context_agg.data.images import ImageData
 from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.networks.post import PostContext
@@ -45,7 +46,7 @@ def describe_start(
         "data": f"{spec.name}: {len(data.train):,} images to train on, {len(data.held_out):,} held "
         f"out ({data.held_out_name}), {len(data.test):,} to test; "
         f"{spec.in_channels}x{height}x{width}, {len(spec.classes)} classes",
-        "device": _device_name(trainer.strategy.root_device),
+        "device": _device_name(trainer.strategy.root_device) + _processes(data),
         "directory": str(output_dir),
         "if cut off": f"go on with: {go_on(output_dir)}",
     }
@@ -61,7 +62,7 @@ def describe_start(
 
 def go_on(output_dir: Path) -> str:
     """The command that goes on with a run."""
-    return f"python -m context_agg.train {shlex.quote(f'resume={output_dir}')}"
+    return f"{ranks.command()} {shlex.quote(f'resume={output_dir}')}"
 
 
 def kept(output_dir: Path, step: int) -> str:
@@ -130,6 +131,14 @@ def _rules(network: nn.Module, trainer: L.Trainer) -> str:
 def _frozen(network: nn.Module) -> str:
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
     return f", of which {frozen:,} are frozen" if frozen else ""
+
+
+def _processes(data: ImageData) -> str:
+    if ranks.count() == 1:
+        return ""
+    machines = f" on {ranks.machines()} machines" if ranks.machines() > 1 else ""
+    together = ranks.count() * data.batch_size
+    return f" in each of {ranks.count()} processes{machines}, together {together:,} images a batch"
 
 
 def _device_name(device: torch.device) -> str:

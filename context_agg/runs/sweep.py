@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from signal import Signals
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -26,12 +28,21 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from context_agg.cli import signals
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.sweeps import alternatives, file_params
+from context_agg.runs import devices
 from context_agg.runs.claim import claim
 from context_agg.runs.directory import LAST, LOG, METRICS, PREVIOUS, forget
 from context_agg.runs.summary import epochs
 from context_agg.runs.table import FILES, write_report
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+SLURM_LAUNCHER = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+ALL_CORES = -1  # hydra.launcher.n_jobs if nothing sets it
+PREEMPT = "SUBMITIT_PREEMPT_SIGNAL"  # names submitit's signal, if it is not USR2
+STAY = (
+    "the jobs stay with Slurm (squeue lists them, scancel ends them); when none is left, the same "
+    "command goes on and makes the table"
+)
 UNNAMED = "outputs/sweep"  # hydra.sweep.dir in conf/train.yaml, if nothing else sets it
 FAILURES = "failures.txt"  # a line per failed run: the jobs append, the end of the sweep reads
 
@@ -87,6 +98,10 @@ def describe(run_dirs: Collection[Path]) -> str:
     return f"{len(run_dirs)} runs: {', '.join(parts)}"
 
 
+def _is_slurm(config: DictConfig) -> bool:
+    return bool(config.hydra.launcher._target_ == SLURM_LAUNCHER)
+
+
 class RunLog(io.TextIOBase):
     """Appends to a file; opens it when something is printed, as the run has its folder by then."""
 
@@ -113,6 +128,8 @@ class Sweep(Callback):
         self._finished_before = False
         self._pid = os.getpid()  # of the process that the sweep was started with
         self._run_dirs: set[Path] = set()
+        self._devices: list[str] = []  # that the workers share
+        self._slots = Path()  # where they say who has which
         self._claim = ExitStack()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,14 +166,23 @@ class Sweep(Callback):
         varied |= {key: lines for key, lines in given.items() if key in {*swept, "seed"}}
         self._run_dirs = run_dirs(config, list(varied.values()))
         print(f"{sweep_dir}: {describe(self._run_dirs)}", flush=True)
-        if config.hydra.launcher._target_ != BASIC_LAUNCHER:
+        launcher = config.hydra.launcher._target_
+        if _is_slurm(config):
+            signals.at_once(lambda: STAY)
+        elif launcher != BASIC_LAUNCHER:
+            if launcher == JOBLIB_LAUNCHER:
+                self._share_devices(config)
             signals.lead_workers()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Redirects what the run prints to its own log, as several runs may run in parallel."""
         if config.hydra.mode is RunMode.MULTIRUN:
-            if os.getpid() != self._pid:
+            if _is_slurm(config):
+                signals.hold(Signals[f"SIG{os.environ.get(PREEMPT, 'USR2')}"])
+            elif os.getpid() != self._pid:
                 signals.follow(self._pid)
+                if self._devices:
+                    devices.take_device(self._devices, self._slots)
             run_dir = Path(config.hydra.runtime.output_dir)
             self._finished_before = (run_dir / METRICS).is_file()
             log = Path(os.devnull) if self._finished_before else run_dir / LOG
@@ -192,19 +218,22 @@ class Sweep(Callback):
                 )
             else:
                 forget(run_dir, log=True)  # if it has not begun
-        if os.getpid() == self._pid:
+        if _is_slurm(config):
+            signals.hand_over(done=job_return.return_value != {})
+        elif os.getpid() == self._pid:
             self._stop_if_asked()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Writes the table of all finished runs of the sweep, then lists the failed runs."""
         sweep_dir = Path(config.hydra.sweep.dir)
+        signals.at_once(None)
         with exit_on_mistake(), self._claim:
             self._stop_if_asked()
             if any(sweep_dir.rglob(METRICS)):
                 report = write_report(sweep_dir)
                 print(*report.left_out, sep="\n")
                 if report.table:
-                    print(f"{report.table}written to {sweep_dir}: {', '.join(FILES)}")
+                    print(f"{report.table}\nwritten to {sweep_dir}: {', '.join(FILES)}")
             failures = []
             if (sweep_dir / FAILURES).is_file():
                 failures = sorted((sweep_dir / FAILURES).read_text().splitlines())
@@ -213,6 +242,17 @@ class Sweep(Callback):
             if failures:
                 lines = "\n  ".join(failures)
                 raise SystemExit(f"{len(failures)} failed (run again to repeat them):\n  {lines}")
+
+    def _share_devices(self, config: DictConfig) -> None:
+        """Lets as many jobs run at a time as there are CUDA devices, if there are any."""
+        import torch
+
+        count = 0 if config.trainer.accelerator == "cpu" else torch.cuda.device_count()
+        self._devices = devices.names(count, os.environ)
+        if self._devices:
+            self._slots = Path(self._claim.enter_context(TemporaryDirectory()))
+            if config.hydra.launcher.n_jobs == ALL_CORES:
+                config.hydra.launcher.n_jobs = count
 
     def _stop_if_asked(self) -> None:
         """Ends the sweep if a signal has arrived.

@@ -1,16 +1,16 @@
 """Compares finished runs in tables and figures, and writes them."""
 
 import csv
-import statistics
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO, StringIO
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from context_agg.runs import atomic
 from context_agg.runs.curves import plot_bands, read_curves
 from context_agg.runs.directory import METRICS, SETTINGS
+from context_agg.runs.intervals import Estimate, estimate, paired_difference
 from context_agg.runs.page import differences, make_page
 from context_agg.runs.records import check_format, read_scores
 from context_agg.runs.settings import read_resolved
@@ -36,6 +36,13 @@ class Report(NamedTuple):
 
 
 COLUMNS = ("test/iou", "test/loss", "test/accuracy", "final/accuracy", "seconds")
+UNCOMPARED = ("seconds",)  # columns that depend on what else the machine does
+RANGE = "± is half the 95 % interval of the mean over the seeds (Student's t)"
+ROOTS = (
+    "backprop|callbacks|checkpoint|compile|data|determinism|fresh|front_end|frozen|loss|model|"
+    "optimizer|schedule|start_from|trainer"
+)
+"""What the key of a setting can begin with."""
 
 
 def find_runs(folder: Path) -> dict[str, list[Path]]:
@@ -58,43 +65,89 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
     return variants
 
 
-def summarise(variants: Mapping[str, Sequence[Scores]]) -> list[Row]:
-    """Makes a row per variant: number of runs, mean and spread of the scores that all runs have.
+def in_words(name: str) -> str:
+    """A variant in words: `backprop-auto_optimizer.lr-0.003` -> `auto, lr 0.003`.
 
-    The spread is the sample standard deviation; for a single run it is NaN.
+    A value that is a name stands alone; another one follows the last part of its key.
     """
-    every = [run for runs in variants.values() for run in runs]
-    columns = [column for column in COLUMNS if all(column in run for run in every)]
+    folder, slash, varied = name.rpartition("/")
+    key = rf"(?:{ROOTS})(?:\.[a-z_.]+)?"
+    settings = rf"(?:^|_)({key})-(.*?)(?=$|_{key}-)"
+
+    def setting(match: re.Match[str]) -> str:
+        stands_alone = match[2][:1].isalpha() and match[2] not in ("true", "false", "null")
+        words = match[2] if stands_alone else f"{match[1].rpartition('.')[2]} {match[2]}"
+        return f", {words.strip()}"
+
+    return f"{folder}{slash}{re.sub(settings, setting, varied).removeprefix(', ')}"
+
+
+def summarise(
+    variants: Mapping[str, Mapping[str, Scores]], baselines: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Makes a row per variant: the scores that all runs have, as means with 95 % intervals.
+
+    For a score `x` the row holds `x` and `x ±`, see `intervals.Estimate`; if the variant has a
+    baseline also `x difference` and `x difference ±`, over the seeds that both have. They are NaN
+    where there are too few seeds.
+
+    Args:
+        variants: scores by seed, by variant.
+        baselines: the variant that a variant is compared with, for those that are.
+    """
+    every = [run for runs in variants.values() for run in runs.values()]
+    columns = [column for column in COLUMNS if every and all(column in run for run in every)]
     rows = []
     for variant, runs in variants.items():
         row: Row = {"variant": variant, "runs": len(runs)}
         for column in columns:
-            values = [run[column] for run in runs]
-            row[column] = statistics.fmean(values)
-            row[f"{column} spread"] = statistics.stdev(values) if len(values) > 1 else float("nan")
+            values = {seed: run[column] for seed, run in runs.items()}
+            _add(row, column, estimate(list(values.values())) if values else None)
+            if baselines and column not in UNCOMPARED:
+                others = variants.get(baselines.get(variant, ""), {})
+                baseline = {seed: run[column] for seed, run in others.items()}
+                _add(row, f"{column} difference", paired_difference(values, baseline))
         rows.append(row)
     return rows
 
 
+def _add(row: Row, name: str, value: Estimate | None) -> None:
+    row[name] = value.mean if value else float("nan")
+    row[f"{name} ±"] = value.half if value else float("nan")
+
+
 def as_markdown(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> str:
-    """Formats the rows as a table of `mean ± spread`, for those of the columns that exist."""
-    columns = [column for column in columns if column in rows[0]]
+    """Formats the rows as a table of `mean ± half the interval`, for those columns that exist.
+
+    A variant of one run is called an example, as nothing is known of other seeds.
+    """
+    shown = []
+    for column in columns:
+        shown += [name for name in (column, f"{column} difference") if any(name in r for r in rows)]
     lines = [
-        f"| variant | runs | {' | '.join(columns)} |",
-        "| --- | ---: |" + " ---: |" * len(columns),
+        f"| variant | runs |{''.join(f' {name} |' for name in map(_title, shown))}",
+        "| --- | ---: |" + " ---: |" * len(shown),
     ]
     for row in rows:
-        cells = []
-        for column in columns:
-            digits = 1 if column == "seconds" else 4
-            mean, spread = row[column], row[f"{column} spread"]
-            cells.append(
-                f"{mean:.{digits}f} ± {spread:.{digits}f}"
-                if spread == spread
-                else f"{mean:.{digits}f}"
-            )
-        lines.append(f"| {row['variant']} | {row['runs']} | {' | '.join(cells)} |")
+        runs = {0: "missing", 1: "1 (example)"}.get(int(row["runs"]), str(row["runs"]))
+        cells = "".join(f" {cell(row, name)} |" for name in shown)
+        lines.append(f"| {row['variant']} | {runs} |{cells}")
     return "\n".join(lines) + "\n"
+
+
+def _title(name: str) -> str:
+    return "difference" if name.endswith(" difference") else name
+
+
+def cell(row: Row, name: str) -> str:
+    """A column of a row of `summarise` as text: `mean ± half the interval`; "-" without a value."""
+    nothing = float("nan")
+    mean, half = row.get(name, nothing), row.get(f"{name} ±", nothing)
+    sign = "+" if name.endswith(" difference") else ""
+    digits = 1 if name == "seconds" else 4
+    if mean != mean:
+        return "-"
+    return f"{mean:{sign}.{digits}f}" + (f" ± {half:.{digits}f}" if half == half else "")
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -132,40 +185,59 @@ def read_run(run_dir: Path) -> tuple[Scores, dict[str, list[float]]]:
     return scores, curves
 
 
-def write_report(folder: Path) -> Report:
+def write_report(folder: Path, baseline: str | None = None) -> Report:
     """Writes `FILES` into the folder; nothing if no run can be reported.
+
+    Args:
+        folder: where the runs are, at any depth.
+        baseline: the variant that the others are compared with, in words.
 
     Raises:
         FileNotFoundError: if there is no finished run, or no such folder.
+        ValueError: if no variant is called like the baseline.
     """
     scores: dict[str, dict[str, Scores]] = {}
     curves: dict[str, dict[str, dict[str, list[float]]]] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
+    runs: list[Row] = []
+    epochs: list[Row] = []
     left_out = []
-    for variant, run_dirs in find_runs(folder).items():
+    found = find_runs(folder)
+    words = {variant: in_words(variant) for variant in found}
+    if len(set(words.values())) < len(words):
+        words = {variant: variant for variant in found}
+    for variant, run_dirs in found.items():
         for run_dir in run_dirs:
             try:
-                read = read_run(run_dir)
+                run_scores, run_curves = read_run(run_dir)
                 chosen = read_resolved(run_dir) if (run_dir / SETTINGS).exists() else {}
             except (OSError, ValueError) as error:
                 left_out.append(f"left out: {error}")
                 continue
             name = str(run_dir.relative_to(folder))
-            scores.setdefault(variant, {})[name], curves.setdefault(variant, {})[name] = read
-            settings.setdefault(variant, []).append(chosen)
+            scores.setdefault(words[variant], {})[run_dir.name] = run_scores
+            curves.setdefault(words[variant], {})[name] = run_curves
+            settings.setdefault(words[variant], []).append(chosen)
+            runs.append({"run": name, **run_scores})
+            epochs += epoch_rows(name, run_curves)
+    if baseline is not None and baseline not in scores:
+        names = "; ".join(scores)
+        raise ValueError(
+            f"no variant is called {baseline!r}, to be the baseline; there are {names}"
+        )
     if not scores:
         return Report("", left_out)
-    rows = summarise({variant: list(runs.values()) for variant, runs in scores.items()})
-    table = as_markdown(rows)
-    runs = [{"run": name, **run} for group in scores.values() for name, run in group.items()]
-    epochs = (epoch_rows(name, run) for group in curves.values() for name, run in group.items())
+    others = None if baseline is None else dict.fromkeys(scores.keys() - {baseline}, baseline)
+    rows = summarise(scores, others)
+    compared = f"; difference: from {baseline}, same seeds" * (baseline is not None)
+    table = f"{as_markdown(rows)}\n{RANGE}{compared}.\n"
     picture = BytesIO()
     plots = {variant: list(group.values()) for variant, group in curves.items()}
     plot_bands(plots).savefig(picture, dpi=100)
     atomic.write(folder / "report.md", table.encode())
     write_csv(folder / "report.csv", rows)
     write_csv(folder / "runs.csv", runs)
-    write_csv(folder / "curves.csv", list(chain.from_iterable(epochs)))
+    write_csv(folder / "curves.csv", epochs)
     atomic.write(folder / "report.png", picture.getvalue())
     page = make_page(folder, table, curves, differences(settings))
     atomic.write(folder / "report.html", page.encode())

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -13,6 +14,8 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from context_agg.data.spec import VOID, DataSpec
+from context_agg.training.collectives import gather, rank, settle_sums
+from context_agg.training.global_mean import share_of_mean
 from context_agg.training.metrics import MeanIoU, MeanLoss
 
 Schedule = Callable[[Optimizer, int], LRScheduler]
@@ -69,12 +72,21 @@ class Learner(L.LightningModule):
         return logits
 
     def on_train_start(self) -> None:
+        if self.trainer.world_size > 1:
+            model, weight = self.trainer.strategy.model, next(self.parameters())
+            assert model is not None
+            image = weight.new_zeros(1, self.spec.in_channels, *self.spec.image_size)
+            with self.trainer.precision_plugin.forward_context():
+                settle_sums(model, image)
         self.on_train_epoch_start()  # Lightning leaves it out when it goes on within an epoch
 
     def on_train_epoch_start(self) -> None:
         for module in self.network.modules():
             if callable(set_epoch := getattr(module, "set_epoch", None)):
                 set_epoch(self.current_epoch)
+            weights = list(module.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()  # what is frozen drops nothing
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         loss = self._step(batch, self.train_loss, self.train_metrics)
@@ -112,10 +124,16 @@ class Learner(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_metrics"] = [metric.metric_state for metric in self._train_metrics()]
+        states = [metric.metric_state for metric in self._train_metrics()]
+        checkpoint["train_metrics"] = states
+        if self.trainer.world_size > 1:
+            checkpoint["train_metrics"] = gather(move_data_to_device(states, torch.device("cpu")))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for metric, state in zip(self._train_metrics(), checkpoint["train_metrics"], strict=True):
+        states = checkpoint["train_metrics"]
+        if self.trainer.world_size > 1:
+            states = states[rank()]
+        for metric, state in zip(self._train_metrics(), states, strict=True):
             for name, value in state.items():
                 setattr(metric, name, value.to(self.device))
 
@@ -126,12 +144,16 @@ class Learner(L.LightningModule):
     def _step(
         self, batch: tuple[Tensor, Tensor], mean_loss: MeanLoss, metrics: MetricCollection
     ) -> Tensor:
-        """Returns the loss; it and the logits count in the metrics of the epoch."""
+        """Returns the loss, if several processes train its share of it.
+
+        It and the logits count in the metrics of the epoch.
+        """
         x, target = batch
         logits = self(x)
-        loss: Tensor = self.loss(logits, target)
-        mean_loss.update(loss, len(x))
-        metrics.update(logits, target)
+        loss, images = share_of_mean(self.loss, logits, target)
+        mean_loss.update(loss, images)
+        if len(target):  # of a last batch this process may have nothing
+            metrics.update(logits, target)
         return loss
 
     def _log(self, mean_loss: MeanLoss, metrics: MetricCollection) -> None:

@@ -24,7 +24,7 @@ class MeanLoss(Metric):
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, images: int) -> None:
+    def update(self, loss: Tensor, images: Tensor | int) -> None:
         self.total = self.total + loss.detach() * images
         self.images = self.images + images
 

@@ -1,11 +1,44 @@
-"""Optimizers that torch does not have."""
+"""Optimizers that torch does not have, or not with these settings."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+
+from context_agg.ops.checks import check_number
+
+
+def caffe_sgd(
+    params: Iterable[Tensor],
+    lr: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0005,
+    bias_lr: float = 2.0,
+) -> SGD:
+    """SGD with the paper's settings for biases: they have a rate of their own, and do not decay.
+
+    What has one axis counts as a bias. While the rate is constant, steps are those of Caffe's SGD.
+
+    Args:
+        params: parameters to optimize.
+        lr: learning rate of the weights.
+        momentum: share of the last step that is kept.
+        weight_decay: of the weights.
+        bias_lr: learning rate of the biases, in units of `lr`.
+
+    Raises:
+        ValueError: for a `bias_lr` that is negative.
+    """
+    check_number("bias_lr", bias_lr, 0)
+    params = list(params)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in params if p.dim() != 1]},
+        {"params": [p for p in params if p.dim() == 1], "lr": bias_lr * lr, "weight_decay": 0.0},
+    ]
+    filled = [group for group in groups if group["params"]]
+    return SGD(filled, lr, momentum=momentum, weight_decay=weight_decay)
 
 
 class DraftAdam(Optimizer):

@@ -52,8 +52,7 @@ def test_weights_in_the_layout_of_other_frameworks_and_back() -> None:
 
 def test_the_limit_is_more_than_a_matrix_product_reaches() -> None:
     limit = Limit()
-    assert limit.width % 12 == 0
     a = torch.rand(512, 512)
     timer = Timer("a @ a", globals={"a": a}, num_threads=1)
-    reached = 512**3 / timer.timeit(5).mean / 1e9
-    assert max(limit(1, 200_000) for _ in range(5)) > 0.5 * reached
+    reached = 2 * 512**3 / timer.timeit(5).mean / 1e9
+    assert limit(1) > 0.8 * reached

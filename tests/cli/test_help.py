@@ -4,7 +4,7 @@ import pytest
 
 from tests.command import call
 
-COMMANDS = ("train", "check", "evaluate", "predict", "export", "report")
+COMMANDS = ("train", "check", "evaluate", "predict", "export", "report", "exercise")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -281,3 +281,54 @@ def test_a_wrong_layer_is_refused(arguments: tuple[int, ...], message: str) -> N
 def test_identity_init_refuses_channels_that_do_not_divide_the_maps() -> None:
     with pytest.raises(ValueError, match="channels=3 does not divide out_channels=8"):
         identity_init_(nn.Conv2d(6, 8, 3), 3)
+
+
+# recomputing
+
+
+@pytest.mark.parametrize("recompute", [1, 2, 3, 8, 20])
+@pytest.mark.parametrize("padding", ["same", "once", "valid"])
+@pytest.mark.parametrize("backprop", ["auto", "manual", "manual_taps"])
+def test_recomputed_maps_give_the_same_gradients_to_the_bit(
+    backprop: str, padding: str, recompute: int
+) -> None:
+    x = random(2, 2, 23, 20)
+    results = []
+    for layers in (None, recompute):
+        torch.manual_seed(0)
+        module = ContextModule(
+            2, (1, 2, 4), (2, 1, 2), padding=padding, backprop=backprop, recompute=layers
+        ).double()
+        leaf = x.clone().requires_grad_()
+        y = module(leaf)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [leaf, *module.parameters()])))
+    for kept, recomputed in zip(*results, strict=True):
+        assert torch.equal(kept, recomputed)
+
+
+def test_recomputing_keeps_only_what_enters_every_nth_layer() -> None:
+    """Large has 1, 2, 2, 4, 8, 16, 32 and 32 C maps before its layers."""
+    before = [1, 2, 2, 4, 8, 16, 32, 32]
+    for recompute, kept in ((None, before), (1, before), (2, before[::2]), (3, before[::3])):
+        module = ContextModule.large(2, backprop="manual_torch", recompute=recompute)
+        weights = {parameter.data_ptr() for parameter in module.parameters()}
+        seen: dict[int, int] = {}
+
+        def keep(tensor: Tensor, seen: dict[int, int] = seen) -> Tensor:
+            seen[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            y = module(torch.randn(1, 2, 9, 9, requires_grad=True))
+        maps = [size // 81 for place, size in seen.items() if place not in weights]
+        assert sum(maps) == 2 * sum(kept), recompute
+        assert y.requires_grad
+
+
+def test_nothing_is_recomputed_without_gradients_or_by_default() -> None:
+    module = ContextModule.basic(2, recompute=2)
+    with torch.no_grad():
+        assert not module(torch.randn(1, 2, 9, 9)).requires_grad
+    assert ContextModule.basic(2).recompute is None
+    with pytest.raises(ValueError, match="recompute=0 must be a whole number, 1 or more"):
+        ContextModule.basic(2, recompute=0)

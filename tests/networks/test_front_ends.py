@@ -17,7 +17,9 @@ def small(stride: int = 1) -> Any:
     return lambda **shapes: FrontEnd([4, 6], stride, **shapes)
 
 
-@pytest.mark.parametrize(("stride", "size"), [(1, (14, 13)), (2, (7, 6)), (3, (4, 4))])
+@pytest.mark.parametrize(
+    ("stride", "size"), [(1, (14, 13)), (2, (7, 6)), (3, (4, 4)), (4, (3, 3)), (6, (2, 2))]
+)
 def test_class_maps_are_smaller_by_the_stride(stride: int, size: tuple[int, int]) -> None:
     front_end = FrontEnd([4, 6], stride, in_channels=1, num_classes=5)
     maps = front_end(torch.rand(2, 1, 14, 13))
@@ -25,6 +27,20 @@ def test_class_maps_are_smaller_by_the_stride(stride: int, size: tuple[int, int]
     assert maps.min() < 0 < maps.max()  # linear
     weights = 4 * 9 + 4 + 6 * 4 * 9 + 6 + 5 * 6 + 5
     assert sum(p.numel() for p in front_end.parameters()) == weights
+
+
+def test_a_stride_of_four_pools_after_each_of_the_first_two_layers() -> None:
+    front_end = FrontEnd([4, 6, 8], 4, in_channels=1, num_classes=5)
+    x = torch.rand(2, 1, 14, 13)
+    one, two, three = (m for m in front_end.layers if isinstance(m, torch.nn.Conv2d))
+    maps = x
+    for layer in (one, two):
+        maps = F.conv2d(maps, layer.weight, layer.bias, padding=1).relu()
+        maps = F.max_pool2d(maps, 2)
+    maps = F.conv2d(maps, three.weight, three.bias, padding=1).relu()
+    last = front_end.classifier
+    expected = F.conv2d(maps, last.weight, last.bias)
+    torch.testing.assert_close(front_end(x), expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -78,6 +94,10 @@ def test_without_a_front_end_c_maps_become_classes() -> None:
         (
             lambda: FrontEnd([2], 0, in_channels=1, num_classes=2),
             "stride=0 must be a whole number, 1 or more",
+        ),
+        (
+            lambda: FrontEnd([2, 2], 8, in_channels=1, num_classes=2),
+            "stride=8 has 3 poolings, each behind a layer, but widths=[2, 2] has 2 layers",
         ),
         (lambda: FrontEndNet(None, **DENSE), "front_end=small"),
         (lambda: FrontEndNet(small(), **{**DENSE, "dense": False}), "take dense data"),

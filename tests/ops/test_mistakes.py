@@ -50,6 +50,29 @@ def mirrored(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
     return x_of(x, torch.rot90(weight, 2, (2, 3)), local, dilation)
 
 
+def through_signs(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
+    return x_of(x, torch.where(weight > 0, 1.0, -1.0).to(weight), local, dilation)
+
+
+def through_probed(x: Tensor, weight: Tensor, local: Tensor, dilation: int) -> Tensor:
+    return x_of(x, probed_kernel(weight, dilation), local, dilation)
+
+
+def probed_kernel(weight: Tensor, dilation: int) -> Tensor:
+    """The kernel that feedback alignment uses for a layer, read off its answers to single pixels.
+
+    A pixel in the middle of map k of grad_output leaves kernel[k] in grad_x, d pixels apart.
+    """
+    maps, channels, side, _ = weight.shape
+    size = 2 * dilation * (side // 2) + 1
+    x = torch.randn(maps, channels, size, size, dtype=weight.dtype, requires_grad=True)
+    grad_output = torch.zeros(maps, maps, size, size, dtype=weight.dtype)
+    grad_output[range(maps), range(maps), size // 2, size // 2] = 1
+    y = get_conv_op("feedback_alignment")(x, weight, None, dilation)
+    (grad_x,) = torch.autograd.grad(y, x, grad_output)
+    return grad_x[:, :, ::dilation, ::dilation]
+
+
 def exchanged(primitive: Primitive) -> Primitive:
     draft = as_if(primitive, {1: 1, 2: 2, 4: 3, 8: 3, 16: 1})
     return lambda x, w, local, d: draft(x, w, local.permute(0, 1, 3, 2), d)
@@ -62,6 +85,8 @@ FORMULAS: dict[str, tuple[Primitive, Primitive, bool]] = {  # grad_x, grad_weigh
     "unrotated": (mirrored, weight_of, True),
     "no_bias_grad": (x_of, weight_of, False),
     "draft": (exchanged(x_of), exchanged(weight_of), True),
+    "feedback_alignment": (through_probed, weight_of, True),
+    "sign_symmetric": (through_signs, weight_of, True),
 }
 
 
@@ -92,6 +117,8 @@ AT_DILATION_1 = {  # whether gradcheck at dilation 1, the easiest check, catches
     "unrotated": True,
     "no_bias_grad": True,
     "draft": True,
+    "feedback_alignment": True,
+    "sign_symmetric": True,
 }
 
 
@@ -117,3 +144,17 @@ def test_draft_works_on_square_maps_only() -> None:
     y = get_conv_op("draft")(x, weight, bias, 2)
     with pytest.raises(ValueError, match="must be square, not 9x8"):
         y.sum().backward()
+
+
+def test_feedback_alignment_goes_back_through_a_kernel_that_is_random_and_fixed() -> None:
+    weight, other = (torch.randn(40, 30, 3, 3, dtype=torch.float64) for _ in range(2))
+    torch.manual_seed(3)
+    kernel = probed_kernel(weight, 2)
+    torch.rand(7)  # how much has been drawn since is of no matter
+    assert_close(probed_kernel(other, 2), kernel)  # nor are the weights
+    assert abs(torch.corrcoef(torch.stack([kernel.flatten(), weight.flatten()]))[0, 1]) < 0.05
+    assert float(kernel.mean()) == pytest.approx(0, abs=0.004)  # 4 standard errors
+    assert float(kernel.std()) == pytest.approx((40 * 9) ** -0.5, rel=0.03)
+    assert probed_kernel(weight, 3).ne(kernel).all()  # each dilation has its own
+    torch.manual_seed(4)
+    assert probed_kernel(weight, 2).ne(kernel).all()  # and so has each seed

@@ -23,7 +23,7 @@ def test_frozen_parts_keep_their_initial_weights(tmp_path: Path) -> None:
             assert torch.equal(start, saved[f"network.{name}"])  # same for every seed
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "draft_adam"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "draft_adam", "caffe_sgd"])
 @pytest.mark.parametrize("model", ["basic", "large", "post", "lecture", "linear"])
 def test_the_memory_that_training_needs_is_known_before(
     model: str, optimizer: str, monkeypatch: pytest.MonkeyPatch

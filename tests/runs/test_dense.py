@@ -17,7 +17,7 @@ from context_agg.cli.compose import compose_config
 from context_agg.data.digit_scenes import make_scenes
 from context_agg.data.digits import digit_sets
 from context_agg.data.images import ImageData
-from context_agg.data.label_files import write_labels
+from context_agg.data.label_files import overlay_of, write_labels
 from context_agg.data.palette import colourise, palette
 from context_agg.data.spec import VOID
 from context_agg.evaluate import evaluate
@@ -148,9 +148,66 @@ def test_predict_writes_labels_and_overlays(
             colours = np.asarray(labels.convert("RGB"))
         assert np.array_equal(colours, colourise(expected, 11).movedim(0, -1).numpy())
         with Image.open(out / f"{name}_overlay.png") as overlay:
-            assert overlay.size == image.shape[::-1]
-            black = np.asarray(overlay)[expected.numpy() == 0]
+            height, width = image.shape
+            black = np.asarray(overlay)[:height, :width][expected.numpy() == 0]
         assert np.array_equal(black[:, 0], image[expected == 0].numpy())
+
+
+def test_a_folder_of_frames_is_labelled_in_order_and_shown_on_a_sheet(
+    stages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    images, _ = make_scenes(digit_sets()[2], 3, size=70, digits=3, seed=(3,))
+    for number, image in zip((10, 2, 1), images, strict=True):
+        Image.fromarray(image[0, :, :41].numpy()).save(frames / f"frame{number}.png")
+    (frames / "frame3.png").write_text("no image")
+    with pytest.raises(SystemExit, match="1 of 4 files could not be answered"):
+        predict.main([str(stages / "joint"), str(frames), "--out", str(out), "--tile", "32"])
+    lines = capsys.readouterr().out.splitlines()
+    order = [Path(line.split(":")[0]).stem for line in lines if "41x70 grey" in line]
+    assert order == ["frame1", "frame2", "frame10"]
+    kinds = [f"{name}_{kind}.png" for name in order for kind in ("labels", "overlay")]
+    assert sorted(file.name for file in out.iterdir()) == sorted([*kinds, "contact_sheet.png"])
+    assert lines[-1] == str(out / "contact_sheet.png")
+    sizes = set()
+    for name in order:
+        with Image.open(out / f"{name}_overlay.png") as overlay:
+            sizes.add(overlay.size)
+    assert len(sizes) == 1
+
+
+def test_labels_in_tiles_are_those_of_the_whole_image(stages: Path, tmp_path: Path) -> None:
+    network, spec = load_network(stages / "joint")
+    images, _ = make_scenes(digit_sets()[2], 1, size=131, digits=4, seed=(5,))
+    Image.fromarray(images[0, 0, :, :94].numpy()).save(tmp_path / "scene.png")
+    network.double()
+    whole, tiled = (
+        classify.label_pixels(network, spec, tmp_path / "scene.png", tile)[2] for tile in (131, 32)
+    )
+    assert torch.equal(whole, tiled)
+    assert len(whole.unique()) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["scene.png", "--tile", "31"], "--tile=31 must be a whole number, 32 or more"),
+        (["scene.png", "--tile", "0"], "--tile=0 must be a whole number, 32 or more"),
+        (["."], "holds no images"),
+        (["frames", "--out", "frames"], "--out=frames is the folder of the images; name another"),
+        (["frames", "frames"], "have the same name"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_before_anything_is_written(
+    arguments: list[str], says: str, stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("frames").mkdir()
+    scene(Path("frames", "frame1.png"))
+    with pytest.raises(SystemExit, match=says):
+        predict.main([str(stages / "context"), *arguments])
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["frame1.png", "frames"]
 
 
 def test_predict_refuses_before_it_writes(
@@ -207,7 +264,9 @@ def test_an_interrupted_label_file_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, labels = torch.zeros(1, 9, 9, dtype=torch.uint8), torch.ones(9, 9, dtype=torch.uint8)
-    before = [file.read_bytes() for file in write_labels(tmp_path / "x", image, labels, 3)]
+    overlay = overlay_of(image, labels, 3)
+    written = write_labels(tmp_path / "x", labels, overlay, "abc")
+    before = [file.read_bytes() for file in written]
 
     def half(picture: Image.Image, file: Path, kind: str) -> None:
         file.write_bytes(b"half")
@@ -215,18 +274,16 @@ def test_an_interrupted_label_file_leaves_the_old_one(
 
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(KeyboardInterrupt):
-        write_labels(tmp_path / "x", image, 2 * labels, 3)
+        write_labels(tmp_path / "x", 2 * labels, overlay, "abc")
     assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == before
 
 
-def test_an_overlay_shows_the_classes_on_the_image(tmp_path: Path) -> None:
+def test_an_overlay_shows_the_classes_on_the_image() -> None:
     image = torch.arange(0, 240, 20, dtype=torch.uint8).reshape(3, 2, 2)
     labels = torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8)
-    _, overlay = write_labels(tmp_path / "x", image, labels, 3)
     mixed = 0.4 * image.double() + 0.6 * colourise(labels, 3).double()
     expected = torch.where(labels > 0, mixed, image.double()).movedim(0, -1)
-    with Image.open(overlay) as shown:
-        np.testing.assert_allclose(np.asarray(shown), expected, atol=1)
+    np.testing.assert_allclose(np.asarray(overlay_of(image, labels, 3)), expected, atol=1)
 
 
 def test_labelling_that_may_take_too_much_memory_is_refused(
@@ -238,7 +295,9 @@ def test_labelling_that_may_take_too_much_memory_is_refused(
     monkeypatch.setattr(classify, "MOST_MEMORY", needed)
     classify.label_pixels(network, spec, file)
     monkeypatch.setattr(classify, "MOST_MEMORY", needed - 1)
-    with pytest.raises(ValueError, match=r"scene\.png: labelling its 32x32 pixels .*scale it"):
+    with pytest.raises(
+        ValueError, match=r"scene\.png: labelling a part of 32x32 .* a --tile below 32"
+    ):
         classify.label_pixels(network, spec, file)
 
 
@@ -279,9 +338,17 @@ def test_a_network_takes_no_more_memory_than_is_said(network: tuple[str, str, st
     assert 0.3 < float(result.stdout) < 1
 
 
-def test_out_is_for_dense_runs() -> None:
-    with pytest.raises(SystemExit, match=r"--out=x: .* does not label pixels"):
-        predict.main(["models/basic_mnist", "x.png", "--out", "x"])
+@pytest.mark.parametrize(("name", "value"), [("out", "x"), ("tile", "64")])
+def test_out_and_tile_are_for_dense_runs(name: str, value: str) -> None:
+    with pytest.raises(SystemExit, match=rf"--{name}={value}: .* does not label pixels"):
+        predict.main(["models/basic_mnist", "x.png", f"--{name}", value])
+
+
+def test_a_classifier_takes_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene(tmp_path / "scene.png")
+    with pytest.raises(SystemExit, match="1 of 1 files could not be answered"):
+        predict.main(["models/basic_mnist", str(tmp_path)])
+    assert capsys.readouterr().err == f"{tmp_path} is a folder; name image files\n"
 
 
 MISTAKES = [
@@ -363,9 +430,9 @@ def pair(images: tuple[int, ...], target: Any) -> tuple[torch.Tensor, torch.Tens
         (
             torch.full((2, 4, 5), 3),
             True,
-            "contain the label 3; there are 3 classes, 0 to 2, and 255",
+            "x: train image 0 has the label 3; there are 3 classes, 0 to 2, and 255",
         ),
-        (torch.full((2, 4, 5), -1), True, "contain the label -1"),
+        (torch.full((2, 4, 5), -1), True, "x: train image 0 has the label -1"),
         (
             torch.zeros(2, 5, 4),
             True,
@@ -373,7 +440,7 @@ def pair(images: tuple[int, ...], target: Any) -> tuple[torch.Tensor, torch.Tens
         ),
         (torch.zeros(2), True, "a class for every pixel"),
         (torch.zeros(2, 4, 5), False, "a class for every image"),
-        (torch.tensor([0, 255]), False, "contain the label 255"),
+        (torch.tensor([0, 255]), False, "x: train image 1 has the label 255"),
         (torch.zeros(3), False, "a class for every image"),
         (torch.full((2, 4, 5), 255), True, "image 0 has no pixel with a class"),
     ],

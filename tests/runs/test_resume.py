@@ -48,6 +48,8 @@ def assert_same(ours: object, theirs: object) -> None:
         ("+trainer.accumulate_grad_batches=3",),
         ("backprop=broken", "model.init=normal"),
         ("callbacks=gradient_noise",),
+        ("callbacks=random_gradients", "backprop=feedback_alignment"),
+        ("trainer.precision=64-true",),
         ("schedule=cosine",),
         ("data.shift=2", "data.rotate=20"),
         (

@@ -51,7 +51,7 @@ def test_a_sweep_makes_stable_directories_and_does_not_repeat_finished_runs(
     first = runs(tmp_path / "here")
     assert list(first) == [f"backprop-{b}/seed-{s}" for b in ("auto", "broken") for s in (0, 1)]
     printed = capsys.readouterr().out
-    assert "| backprop-auto | 2 |" in printed
+    assert "| auto | 2 |" in printed
     assert "epoch 1/1" not in printed  # this is in the runs' own logs
     cut_off = tmp_path / "here" / "backprop-auto" / "seed-1"
     assert "epoch 1/1" in (cut_off / "train.log").read_text()
@@ -162,7 +162,7 @@ def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
     }
     captured = capsys.readouterr()
     assert captured.err.count("Traceback") == 1
-    assert "| model.init-identity_start_from-null | 1 |" in captured.out
+    assert "| identity, start_from null | 1 (example) |" in captured.out
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert sweep(*SWEEP, "backprop=auto", "model.init=normal,identity") == 0
@@ -185,7 +185,7 @@ def test_jobs_side_by_side_as_a_process(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "2 failed" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "| start_from-null | 2 |" in result.stdout
+    assert "| start_from null | 2 |" in result.stdout
     assert list(runs(tmp_path / "here")) == ["start_from-null/seed-0", "start_from-null/seed-1"]
     for seed in (0, 1):  # the lines of each run are together
         log = (tmp_path / "here" / "start_from-null" / f"seed-{seed}" / "train.log").read_text()

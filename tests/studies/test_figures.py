@@ -4,14 +4,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from studies import digits, gradients, mnist, post, scenes
+from studies import collapse, digits, feedback, gradients, mnist, post, scenes, starts
 from studies.plots import draw_dots
 from studies.results import recorded_curves
 
 FIGURES = {
     name: draw
-    for study in (digits.STUDY, mnist.STUDY, post.STUDY, scenes.STUDY, gradients.STUDY)
-    for name, draw in study.figures.items()
+    for module in (digits, mnist, post, scenes, gradients, starts, feedback, collapse)
+    for name, draw in module.STUDY.figures.items()
     if name not in ("scene", "scenes_labels")  # which run networks
 }
 
@@ -27,9 +27,12 @@ def test_a_figure_of_recorded_numbers_is_at_most_900_pixels_wide(name: str) -> N
 def test_every_variant_is_a_row_of_dots() -> None:
     axes = Figure().subplots()
     draw_dots(axes, {"one": [0.1, 0.2, 0.3], "two": [0.4]}, {"two": "black"})
-    one, two = axes.get_lines()
+    mean, one, two = axes.get_lines()
+    assert list(mean.get_xdata()) == pytest.approx([0.2, 0.2])
     assert list(one.get_xdata()) == [0.1, 0.2, 0.3]
     assert list(two.get_ydata()) == [1]
+    (interval,) = axes.patches  # of the one with several seeds
+    assert interval.get_window_extent().width > 0
     assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
 
 

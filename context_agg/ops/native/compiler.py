@@ -26,12 +26,14 @@ FLAGS = (
     "-std=c++17",
     "-march=native",
     "-O2",
-    "-fno-tree-pre",  # with it and the next, GCC 12 moves loads out of loops into registers
-    "-fno-gcse",  # that the sums need, and C = 8 takes 1.7 times as long
     "-ffp-contract=fast",  # a product and a sum are one instruction
     "-fPIC",
     "-shared",
     "-w",
+)
+GCC_FLAGS = (  # clang does not know them
+    "-fno-tree-pre",  # with it and the next, GCC 12 moves loads out of loops into registers
+    "-fno-gcse",  # that the sums need, and C = 8 takes 1.7 times as long
 )
 THREADED = "-fopenmp"
 HOW_TO_GET = "install g++ or clang++ (Debian: `apt install g++`; macOS: `xcode-select --install`)"
@@ -106,8 +108,13 @@ def _key(shape: Shape) -> str:
 
 def fingerprint() -> str:
     """A short name of the source, the flags, the compiler and the processor."""
-    parts = (SOURCE.read_text(), *FLAGS, THREADED, _version(), _processor())
+    parts = (SOURCE.read_text(), *_flags(), THREADED, _version(), _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _flags() -> tuple[str, ...]:
+    """Those for the compiler at hand; on macOS clang also answers to the name g++."""
+    return FLAGS if "clang" in _version() else (*FLAGS, *GCC_FLAGS)
 
 
 @cache
@@ -138,7 +145,7 @@ def _compile(shape: Shape, file: Path) -> bool:
     assert path is not None  # _key has asked for its version
     with tempfile.TemporaryDirectory(dir=file.parent) as temporary:
         made = Path(temporary) / "library"
-        for flags in ((*FLAGS, THREADED), FLAGS):
+        for flags in ((*_flags(), THREADED), _flags()):
             command = [path, *flags, *macros, str(SOURCE), "-o", str(made)]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode == 0:

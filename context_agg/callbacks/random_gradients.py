@@ -1,0 +1,44 @@
+"""A control for wrong gradients: noise in their place."""
+
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from context_agg.cli.errors import UserError
+from context_agg.training.learner import Learner
+
+
+class RandomGradients(L.Callback):
+    """Replaces the gradient of each parameter of some parts by Gaussian noise of the same norm.
+
+    Args:
+        parts: names of parts of the network, such as context.layers.0.
+
+    Raises:
+        UserError: at the start of training, for a part that the network does not have.
+    """
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self.parts = list(parts)
+        self._parameters: list[nn.Parameter] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        there = dict(pl_module.network.named_modules())
+        if unknown := [part for part in self.parts if part not in there]:
+            raise UserError(
+                f"callbacks.random_gradients.parts: the network has no part {unknown[0]}; it has "
+                f"{', '.join(filter(None, there))}"
+            )
+        self._parameters = [p for part in self.parts for p in there[part].parameters()]
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                noise = torch.randn_like(parameter.grad)
+                parameter.grad.copy_(noise * (parameter.grad.norm() / noise.norm()))

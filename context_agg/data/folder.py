@@ -1,0 +1,85 @@
+"""A user's own data: a folder with images/ and masks/, split by folders or at random."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from context_agg.data.images import ImageData
+from context_agg.data.labelled_files import LabelCode, find_pairs
+from context_agg.data.labelled_parts import PARTS, LabelledParts, parts_in, split
+from context_agg.data.spec import VOID
+from context_agg.ops.checks import check_whole
+
+
+def load_folder(
+    *,
+    root: str,
+    classes: Sequence[str],
+    ignore: int,
+    validation: float,
+    test: float,
+    split_seed: int,
+    **options: Any,
+) -> ImageData:
+    """Reads images and masks; a mask has the name of its image, up to the ending.
+
+    Args:
+        root: folder that holds images/ and masks/. Both hold train/, val/ and test/; else the files
+            in them are split at random.
+        classes: names of the classes; the first is 0 in the masks.
+        ignore: the number of pixels that do not count.
+        validation: share of the images for validation, if they are split at random.
+        test: share of the images for the test, if they are split at random.
+        split_seed: seed of the split, which depends on it and on the names of the images alone.
+        options: those of `LabelledParts.load`.
+
+    Raises:
+        OSError: if a folder or a file is not there.
+        ValueError: if a file is damaged, or an image and its mask do not fit together; for an
+            option that is not valid.
+    """
+    if not root:
+        raise ValueError("root='' must be the folder of your images/ and masks/: data.root=DIR")
+    parts = folder_parts(Path(root), label_code(classes, ignore), classes)
+    if parts.files.keys() == {"all"}:
+        shares = {"val": validation, "test": test}
+        parts = replace(parts, files=split(parts.files["all"], shares, split_seed))
+    return parts.load(**options)
+
+
+def label_code(classes: Sequence[str], ignore: int) -> LabelCode:
+    """The numbers 0, 1, ... for the classes, and another for pixels that do not count.
+
+    Raises:
+        ValueError: for names that are not different words, or an `ignore` that is a class.
+    """
+    names = isinstance(classes, Sequence) and not isinstance(classes, str)
+    names = names and all(isinstance(name, str) and name.isprintable() for name in classes)
+    if not names or not 2 <= len(set(classes) - {""}) == len(classes) <= VOID:
+        raise ValueError(
+            f"classes={classes} must be a list of different names, 2 to {VOID} of them: "
+            "data.classes=[road,car]"
+        )
+    check_whole("ignore", ignore, len(classes))
+    if ignore > 255:
+        raise ValueError(f"ignore={ignore} must be a byte, {len(classes)} to 255")
+    return LabelCode(
+        {number: number for number in range(len(classes))} | {ignore: VOID},
+        "correct the mask, name all classes in data.classes, or ignore one number with data.ignore",
+    )
+
+
+def folder_parts(root: Path, code: LabelCode, classes: Sequence[str]) -> LabelledParts:
+    """Finds the files of a folder; they are one part, "all", if there is no train/ in images/.
+
+    Raises:
+        FileNotFoundError: if a folder is not there, or holds no images.
+    """
+    images, masks = root / "images", root / "masks"
+    if (images / "train").is_dir():
+        found = parts_in({part: (images / part, masks / part) for part in PARTS})
+    else:
+        pairs, problems = find_pairs(images, masks)
+        found = {"all": pairs}, problems
+    return LabelledParts(root.resolve().name or "folder", *found, code, classes)

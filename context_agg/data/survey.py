@@ -1,0 +1,96 @@
+"""Reads every file of a data set with masks: what is in them, and what is wrong."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from context_agg.data.camvid import camvid_parts
+from context_agg.data.cityscapes import cityscapes_parts
+from context_agg.data.folder import folder_parts, label_code
+from context_agg.data.labelled_files import HeaderCheck, LabelCode, read_numbers, read_pair
+from context_agg.data.labelled_parts import LabelledParts
+from context_agg.data.spec import VOID
+from context_agg.data.voc2012 import voc2012_parts
+from context_agg.ops.checks import check_whole
+
+HELD_OUT = 0.1, 0  # share and seed of the split of VOC and Cityscapes, as in conf/
+
+
+@dataclass
+class Survey:
+    """What the files of a data set hold.
+
+    Args:
+        parts: the files.
+    """
+
+    parts: LabelledParts
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How many images have each width and height."""
+    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    """How many pixels of the masks have each number."""
+    images: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    """In how many masks each number occurs."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong, a message for every file."""
+
+    def read(self) -> None:
+        """Reads all files."""
+        self.problems += self.parts.problems
+        check = HeaderCheck()
+        for part in self.parts.files.values():
+            for image, mask in part:
+                try:
+                    height, width = check(image, mask)
+                    self.sizes[width, height] += 1
+                    self._count(mask)
+                    read_pair(image, mask, self.parts.code)
+                except (OSError, ValueError) as error:
+                    self.problems.append(str(error))
+
+    def _count(self, mask: Path) -> None:
+        numbers, _ = read_numbers(mask)
+        if numbers.min() >= 0 and numbers.max() < 256:
+            counts = np.bincount(numbers.ravel(), minlength=256)
+            self.pixels += counts
+            self.images += counts > 0
+
+
+def find_parts(folder: Path, classes: Sequence[str], ignore: int) -> LabelledParts:
+    """Finds the files of a data set in the layout that a folder has.
+
+    Args:
+        folder: one that holds images/ and masks/, or a data set in its published layout.
+        classes: names of the classes of images/ and masks/; without them every number is a label.
+        ignore: number of the pixels of images/ and masks/ that do not count.
+
+    Raises:
+        FileNotFoundError: if the folder has none of these layouts.
+        ValueError: for classes of a data set that has its own.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if (folder / "images").is_dir():
+        if classes:
+            return folder_parts(folder, label_code(classes, ignore), classes)
+        check_whole("ignore", ignore, 0)
+        every = {number: number for number in range(256)} | {ignore: VOID}
+        return folder_parts(folder, LabelCode(every, ""), ())
+    if classes:
+        raise ValueError(f"--classes: {folder} has no images/, and other layouts have theirs")
+    if (folder / "CamVid").is_dir():
+        return camvid_parts(folder / "CamVid")
+    if (folder / "trainannot").is_dir():
+        return camvid_parts(folder)
+    if (folder / "VOCdevkit").is_dir():
+        return voc2012_parts(folder, *HELD_OUT)
+    if (folder / "leftImg8bit").is_dir():
+        return cityscapes_parts(folder, *HELD_OUT)
+    raise FileNotFoundError(
+        f"{folder} holds no images/ and masks/, nor CamVid/ (or trainannot/), VOCdevkit/ or "
+        "leftImg8bit/; name a folder that does"
+    )

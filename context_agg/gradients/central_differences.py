@@ -1,0 +1,123 @@
+"""Central differences of any function, an entry of an operand at a time, and its kinks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from context_agg.gradients.op_call import Differentiable
+
+AT_KINKS = 1e-6  # step of the slopes on both sides
+SLACK = 1e-4  # how exactly they are known
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How finite differences are taken in a dtype.
+
+    Attributes:
+        sizes: the steps to try, in units of the entry where that is larger than 1.
+        noise: what rounding may add to a difference, in units of the outputs.
+        agree: how far two estimates may lie apart, in units of the largest derivative.
+    """
+
+    sizes: tuple[float, ...]
+    noise: float
+    agree: float
+
+
+FINE = Steps((1e-4, 1e-6, 1e-8), noise=4e-15, agree=1e-7)
+COARSE = Steps((3e-2, 3e-3), noise=4e-6, agree=1e-3)  # for a function that computes in float32
+
+
+class Differences:
+    """Central differences of a function, an entry of an operand at a time.
+
+    Two steps, one half of the other, are combined so that their errors of second order cancel.
+
+    Attributes:
+        operands: the values at which they are taken, float64.
+        outputs: the outputs there.
+    """
+
+    def __init__(self, function: Differentiable, operands: Sequence[Tensor], steps: Steps) -> None:
+        self._function, self._steps = function, steps
+        self.operands = [operand.detach() for operand in operands]
+        self.outputs = self._call(self.operands)
+        self._middle = _flat(self.outputs)
+
+    def derivatives(self, number: int) -> tuple[Tensor, Tensor]:
+        """Derivatives of all outputs by each entry of an operand, and which are settled.
+
+        An entry is settled if both steps agree and if there is no kink, that is, if the slopes to
+        its left and right come together as the step shrinks.
+        """
+        entries = self.operands[number].numel()
+        result = self._middle.new_zeros(entries, len(self._middle))
+        spread, kink = result.new_zeros(2, entries)
+        settled = torch.zeros(entries, dtype=torch.bool, device=result.device)
+        if not result.numel():
+            return result, ~settled
+        largest = float(self._middle.abs().max())
+        for size in self._steps.sizes:
+            for i in (~settled).nonzero().flatten().tolist():
+                result[i], spread[i], kink[i] = self._entry(number, i, size)
+            scale = float(result.nan_to_num(0, 0, 0).abs().max())
+            limit = self._steps.agree * scale + self._steps.noise * largest / size
+            settled = (spread <= limit) & (kink <= limit)  # false for NaN
+        return result, settled
+
+    def _entry(self, number: int, i: int, size: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The derivatives by one entry, how far two estimates differ, and the size of a kink."""
+        value = float(self.operands[number].flatten()[i])
+        whole = size * max(1.0, abs(value))
+        estimates, kinks = [], []
+        for step in (whole, whole / 2):
+            above, below = (self._moved(number, i, value + move) for move in (step, -step))
+            estimates.append((above - below) / (2 * step))
+            kinks.append((above - 2 * self._middle + below).abs() / step)
+        kink = torch.where(kinks[1] > 0.75 * kinks[0], kinks[1], 0)  # else it falls with the step
+        best = (4 * estimates[1] - estimates[0]) / 3
+        return best, (estimates[0] - estimates[1]).abs().max(), kink.max()
+
+    def slopes(self, number: int, i: int) -> tuple[Tensor, Tensor] | None:
+        """The slopes of all outputs to the left and to the right of an entry.
+
+        None where there are no such slopes, as at a jump.
+        """
+        value = float(self.operands[number].flatten()[i])
+        whole = AT_KINKS * max(1.0, abs(value))
+        sides = [
+            [(self._moved(number, i, value + move) - self._middle) / move for move in (to, to / 2)]
+            for to in (-whole, whole)
+        ]
+        scale = max(float(slope.abs().max()) for side in sides for slope in side)
+        clear = all(float((a - b).abs().max()) <= SLACK * scale for a, b in sides)
+        return (sides[0][1], sides[1][1]) if clear else None
+
+    def is_between_slopes(
+        self, number: int, i: int, gradient: float, grad_outputs: Sequence[Tensor]
+    ) -> bool:
+        """Whether there is a kink at an entry, and a gradient lies between its two slopes."""
+        slopes = self.slopes(number, i)
+        if slopes is None:
+            return False
+        both = torch.stack(slopes) * _flat(grad_outputs)
+        least, most = float(both.amin(0).sum()), float(both.amax(0).sum())
+        slack = SLACK * float(both.abs().sum())
+        return most - least > slack and least - slack <= gradient <= most + slack
+
+    def _moved(self, number: int, i: int, value: float) -> Tensor:
+        operands = list(self.operands)
+        operands[number] = operands[number].clone(memory_format=torch.contiguous_format)
+        operands[number].view(-1)[i] = value
+        return _flat(self._call(operands))
+
+    def _call(self, operands: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        with torch.no_grad():  # on copies, as the function may write into its inputs
+            return tuple(y.clone() for y in self._function([t.clone() for t in operands]))
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors]).double()

@@ -1,0 +1,173 @@
+"""Compares the gradients of one backward pass with the right ones, and has wrong ones explained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from context_agg.gradients.agreement import align
+from context_agg.gradients.central_differences import FINE, Differences
+from context_agg.gradients.diagnosis import Diagnosis, Graph, relative
+from context_agg.gradients.first_derivative import Backward
+from context_agg.gradients.low_precision import low_errors, sensitivity
+from context_agg.gradients.op_report import TensorReport
+from context_agg.gradients.precision import Precision
+from context_agg.gradients.truth import ReferenceTruth, Settled, Truth
+
+FEW = 100  # wrong entries that are looked at for kinks
+RANGE = 1e-30, 1e30  # of gradients for which float32 has room
+
+
+@dataclass
+class Findings:
+    """What a measurement has found so far.
+
+    Attributes:
+        tensors: what was measured, a tensor each.
+        faults: what else is wrong.
+        remarks: what is not wrong, but good to know.
+    """
+
+    tensors: list[TensorReport] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+class Comparison:
+    """The gradients of a function beside the right ones.
+
+    Args:
+        precision: the function, and how exactly it can be measured.
+        backward: its backward pass.
+        truth: the right gradients.
+        grad_outputs: the gradients at its outputs.
+        float32_tolerance: largest error in float32 that counts as rounding.
+    """
+
+    def __init__(
+        self,
+        precision: Precision,
+        backward: Backward,
+        truth: Truth,
+        grad_outputs: Sequence[Tensor],
+        float32_tolerance: float,
+    ) -> None:
+        self._precision, self._truth, self._grad_outputs = precision, truth, grad_outputs
+        self._backward = Settled(backward, truth.settled)
+        self._float32_tolerance = float32_tolerance
+        self._right, self._ours = truth(grad_outputs), self._backward(grad_outputs)
+        self._natural = self._natural_sizes()
+        self._found = Findings()
+
+    def run(self, prefix: str, missing: str, graph: Graph | None) -> Findings:
+        """Compares all gradients.
+
+        Args:
+            prefix: what to call a gradient by, before the name of its operand.
+            missing: what it may mean that autograd finds no gradient.
+            graph: the function as autograd differentiates it, to find mistakes in.
+        """
+        names, tolerance = self._precision.function.names, self._precision.tolerance
+        least = [self._precision.rounding / tolerance * size for size in self._natural]
+        again = self._backward(self._grad_outputs)
+        found = []
+        for i, (name, ours, right) in enumerate(zip(names, self._ours, self._right, strict=True)):
+            report = self._excused(i, beside(prefix + name, ours, right, tolerance, least[i]))
+            found.append(self._repeated(report, relative(again[i], ours, least[i])))
+        wrong = [i for i, report in enumerate(found) if not (report.exact or report.diagnosis)]
+        if wrong:
+            diagnosis = Diagnosis(
+                names, self._backward, self._truth, graph, self._grad_outputs, tolerance, missing
+            )
+            for i, words in diagnosis.explain(wrong).items():
+                found[i] = replace(found[i], diagnosis=words)
+        self._found.tensors = self._in_low_precision(found)
+        return self._found
+
+    def _natural_sizes(self) -> list[float]:
+        """How large each gradient would be if nothing cancelled in it, roughly."""
+        sent = largest(self._truth.outputs) * largest(self._grad_outputs)
+        sizes = [largest([operand]) for operand in self._truth.operands]
+        return [max(largest(self._right), sent / size if size else 0.0) for size in sizes]
+
+    def _excused(self, i: int, report: TensorReport) -> TensorReport:
+        """Takes back what differs at kinks only, where the reference is no more right."""
+        fine = self._precision.steps is FINE
+        if report.exact or not fine or not isinstance(self._truth, ReferenceTruth):
+            return report
+        ours, right = self._ours[i], self._right[i]
+        near = (ours - right).abs() <= self._precision.tolerance * right.abs().max()
+        entries = (~near).flatten().nonzero().flatten().tolist()  # NaN is not near
+        if len(entries) > FEW:
+            return report
+        function = self._precision.function
+        differences = Differences(function, function.operands, FINE)
+        for entry in entries:
+            gradient = float(ours.flatten()[entry])
+            if not differences.is_between_slopes(i, entry, gradient, self._grad_outputs):
+                return report
+        self._found.remarks.append(
+            f"{report.name} differs from the reference's at {len(entries)} entries, where the "
+            "output has a kink and either may be right"
+        )
+        return replace(report, exact=True)
+
+    def _repeated(self, report: TensorReport, apart: float) -> TensorReport:
+        """Says of a gradient how far those of two backward passes lie apart."""
+        if apart > self._precision.tolerance:
+            words = f"is not deterministic: two backward passes lie {apart:.0e} apart"
+            return replace(report, exact=False, diagnosis=words)
+        if apart > 0:
+            self._found.remarks.append(
+                f"{report.name} differs by {apart:.0e} between two backward passes: sums in "
+                "another order"
+            )
+        return report
+
+    def _in_low_precision(self, found: Sequence[TensorReport]) -> list[TensorReport]:
+        """Adds the errors in float32 and bfloat16."""
+        function = self._precision.function
+        single, half = (
+            low_errors(function, dtype, self._grad_outputs, self._natural)
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+        for i, (report, error) in enumerate(zip(found, single, strict=True)):
+            if error is None or not report.exact or error <= self._float32_tolerance:
+                continue
+            if not RANGE[0] < largest([self._right[i]]) < RANGE[1]:
+                self._found.remarks.append(f"{report.name} is too small or too large for float32")
+            elif 10 * sensitivity(function, self._grad_outputs, i) < error < float("inf"):
+                words = f"is wrong by {error:.0e} in float32, though not in float64"
+                self._found.faults.append(f"{report.name} {words}")
+            else:
+                words = f"is ill-conditioned: its error in float32 is {error:.0e}"
+                self._found.remarks.append(f"{report.name} {words}")
+        return [
+            replace(report, float32=single[i], bfloat16=half[i]) for i, report in enumerate(found)
+        ]
+
+
+def beside(
+    name: str, ours: Tensor, right: Tensor, tolerance: float, least: float = 0.0, words: str = ""
+) -> TensorReport:
+    """Compares one tensor.
+
+    Args:
+        name: what it is called.
+        ours: the tensor.
+        right: what it should be.
+        tolerance: largest difference that counts as rounding.
+        least: the smallest unit of differences.
+        words: what to say if it differs.
+    """
+    away = relative(ours, right, least)
+    difference = float((ours - right).abs().max()) if ours.numel() else 0.0
+    exact = away <= tolerance
+    found = TensorReport(name, exact, difference, away, align(ours, right))
+    return found if exact else replace(found, diagnosis=words)
+
+
+def largest(tensors: Sequence[Tensor]) -> float:
+    """The size of the largest entry of all."""
+    return max((float(t.detach().abs().max()) for t in tensors if t.numel()), default=0.0)

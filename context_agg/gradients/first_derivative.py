@@ -1,0 +1,103 @@
+"""Gradients of a function for any grad_output, and these gradients as a function themselves."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from context_agg.gradients.op_call import Differentiable
+
+
+def leaves(operands: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of the operands in float64, to differentiate with respect to."""
+    return [operand.to(torch.float64, copy=True).requires_grad_() for operand in operands]
+
+
+def draw(like: Sequence[Tensor], seed: int) -> list[Tensor]:
+    """A tensor of N(0, 1) for each of these, float64, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.device) for t in like
+    ]
+
+
+class Backward:
+    """The backward pass of one forward pass.
+
+    Attributes:
+        operands: the leaves of the forward pass.
+        outputs: its outputs.
+    """
+
+    def __init__(self, function: Differentiable, operands: Sequence[Tensor]) -> None:
+        self.operands = operands
+        with torch.enable_grad():
+            self.outputs = function(operands)
+
+    def given(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The gradients as autograd has them: None for what it does not reach.
+
+        Args:
+            grad_outputs: a gradient for every output; None for an output that is not used.
+        """
+        pairs = [
+            (y, g)
+            for y, g in zip(self.outputs, grad_outputs, strict=True)
+            if y.requires_grad and g is not None
+        ]
+        if not pairs:
+            return [None] * len(self.operands)
+        outputs, grads = zip(*pairs, strict=True)
+        return list(
+            torch.autograd.grad(outputs, self.operands, grads, retain_graph=True, allow_unused=True)
+        )
+
+    def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
+        """The gradients; 0 for what autograd does not reach."""
+        return [
+            torch.zeros_like(leaf) if grad is None else grad.detach()
+            for grad, leaf in zip(self.given(grad_outputs), self.operands, strict=True)
+        ]
+
+
+class Cast:
+    """A function that computes in another dtype; float64 goes in and comes out."""
+
+    def __init__(self, function: Differentiable, dtype: torch.dtype) -> None:
+        self._function, self._dtype = function, dtype
+        self.names, self.operands = function.names, function.operands
+
+    def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(y.double() for y in self._function([t.to(self._dtype) for t in tensors]))
+
+
+class FirstDerivative:
+    """The gradients of a function, as a function of its operands and of grad_output."""
+
+    def __init__(self, function: Differentiable, grad_outputs: Sequence[Tensor]) -> None:
+        self._function = function
+        self._number = len(function.operands)
+        self.names = [*function.names, *_numbered("grad_output", len(grad_outputs))]
+        self.operands = [*function.operands, *grad_outputs]
+
+    def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        recorded = torch.is_grad_enabled()
+        operands, grad_outputs = list(tensors[: self._number]), tensors[self._number :]
+        with torch.enable_grad():
+            if not recorded:
+                operands = [operand.detach().requires_grad_() for operand in operands]
+            outputs = self._function(operands)
+            pairs = [(y, g) for y, g in zip(outputs, grad_outputs, strict=True) if y.requires_grad]
+            if not pairs:
+                return tuple(torch.zeros_like(operand) for operand in operands)
+            return torch.autograd.grad(
+                [y for y, _ in pairs],
+                operands,
+                [g for _, g in pairs],
+                create_graph=recorded,
+                materialize_grads=True,
+            )
+
+
+def _numbered(name: str, number: int) -> list[str]:
+    return [name] if number == 1 else [f"{name}[{i}]" for i in range(number)]

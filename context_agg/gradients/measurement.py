@@ -1,0 +1,219 @@
+"""Measures the outputs and gradients of a function, and the gradients of the gradients."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from context_agg.gradients.comparison import Comparison, Findings, beside
+from context_agg.gradients.diagnosis import Graph, relative
+from context_agg.gradients.first_derivative import Backward, Cast, FirstDerivative, draw, leaves
+from context_agg.gradients.op_call import Differentiable
+from context_agg.gradients.precision import Precision, are_equal, outputs_of, precision_of
+from context_agg.gradients.raised import said
+from context_agg.gradients.truth import DifferenceTruth, ReferenceTruth, Truth, check_size
+
+SEED = 1  # of grad_output
+NO_GRADIENT = "the backward returns None for it, or the forward detaches it"
+NOT_RECORDED = "autograd did not record the backward, as with once_differentiable, detach or numpy"
+UNSETTLED = (
+    "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or too steep a slope for "
+    "finite differences"
+)
+
+
+class Measurement:
+    """Measures a function beside another, or beside finite differences of itself.
+
+    Args:
+        function: the function whose gradients are measured.
+        reference: the same function with right gradients, or None.
+        tolerance: largest difference that counts as rounding; None for the usual.
+        float32_tolerance: the same in float32.
+
+    Attributes:
+        found: what was found.
+    """
+
+    def __init__(
+        self,
+        function: Differentiable,
+        reference: Differentiable | None,
+        tolerance: float | None,
+        float32_tolerance: float,
+    ) -> None:
+        self._function, self._reference = function, reference
+        self._tolerance, self._float32_tolerance = tolerance, float32_tolerance
+        self.found = Findings()
+
+    def run(self, alone: Differentiable | None, second_order: bool) -> None:
+        """Measures the gradients, and those of the gradients if asked.
+
+        Args:
+            alone: the function as autograd would differentiate it, if there is such a thing beside
+                a reference; only for finding mistakes, not for what is right.
+            second_order: whether to measure second derivatives too.
+
+        Raises:
+            ValueError: if the reference raises, or finite differences cannot serve.
+        """
+        try:
+            precision = precision_of(
+                self._function,
+                self._reference is not None,
+                self._tolerance,
+                self._float32_tolerance,
+            )
+            function = precision.function
+            backward = Backward(function, leaves(function.operands))
+            same = are_equal(outputs_of(function), outputs_of(function))
+        except Exception as error:  # whatever a user's operator raises
+            self.found.faults.append(f"the forward raised {said(error)}")
+            return
+        if not backward.outputs:
+            self.found.faults.append("there is no floating-point output")
+            return
+        if not same:
+            self.found.faults.append("the output differs between two calls with the same inputs")
+        if precision.why:
+            self.found.remarks.append(
+                f"the operator {precision.why}; differences below {precision.tolerance:.0e} cannot "
+                "be told from rounding"
+            )
+        truth = self._truth(precision)
+        grad_outputs = draw(backward.outputs, SEED)
+        if not self._have_same_shapes(backward, truth) or not self._runs(backward, grad_outputs):
+            return
+        self._compare_outputs(backward, truth, precision.tolerance)
+        if alone is not None and isinstance(function, Cast):
+            alone = Cast(alone, torch.float32)
+        graph = self._graph(truth, alone, grad_outputs, precision.tolerance)
+        self._compare(precision, backward, truth, grad_outputs, "grad_", NO_GRADIENT, graph)
+        if second_order:
+            self._compare_second(precision, grad_outputs)
+
+    def _truth(self, precision: Precision) -> Truth:
+        """The right gradients.
+
+        Raises:
+            ValueError: if the reference raises, or finite differences cannot serve.
+        """
+        truth: Truth
+        if self._reference is not None:
+            try:
+                truth = ReferenceTruth(self._reference, leaves(self._reference.operands))
+            except Exception as error:  # whatever a user's reference raises
+                raise ValueError(f"the reference raised {said(error)}") from error
+        elif precision.steps is None:
+            raise ValueError("finite differences of 16 bits say nothing: give a reference")
+        else:
+            check_size(precision.function.operands, outputs_of(precision.function))
+            operands = leaves(precision.function.operands)
+            truth = DifferenceTruth(precision.function, operands, precision.steps)
+        why = UNSETTLED if self._reference is None else "the reference's gradient is not finite"
+        for name, settled in zip(precision.function.names, truth.settled, strict=True):
+            if not settled.all():
+                number = f"{int((~settled).sum())} of {settled.numel()} entries of {name}"
+                self.found.remarks.append(f"{number} are left out: {why}")
+            if settled.numel() and not settled.any():
+                self.found.faults.append(
+                    f"grad_{name} cannot be settled: give a reference, or other inputs"
+                )
+        return truth
+
+    def _have_same_shapes(self, backward: Backward, truth: Truth) -> bool:
+        ours, right = ([tuple(y.shape) for y in of.outputs] for of in (backward, truth))
+        if ours != right:
+            self.found.faults.append(
+                f"the outputs have the shapes {ours}; the reference's have {right}"
+            )
+        return ours == right
+
+    def _runs(self, backward: Backward, grad_outputs: Sequence[Tensor]) -> bool:
+        """Whether the backward runs; it should do so even where only one output is used."""
+        try:
+            backward(grad_outputs)
+        except Exception as error:  # whatever a user's operator raises
+            self.found.faults.append(f"the backward raised {said(error)}")
+            return False
+        for k, g in enumerate(grad_outputs):
+            try:
+                backward([g if i == k else None for i in range(len(grad_outputs))])
+            except Exception as error:
+                self.found.faults.append(
+                    f"the backward raised {said(error)} where only y[{k}] is used: grad_output of "
+                    "the others is None then"
+                )
+        return True
+
+    def _compare_outputs(self, backward: Backward, truth: Truth, tolerance: float) -> None:
+        if self._reference is None:
+            return
+        for k, pair in enumerate(zip(backward.outputs, truth.outputs, strict=True)):
+            ours, right = (y.detach().double() for y in pair)
+            both = ~ours.isfinite() & torch.isclose(ours, right, equal_nan=True)
+            ours, right = (torch.where(both, 0, y) for y in (ours, right))
+            name = f"y[{k}]" if len(truth.outputs) > 1 else "y"
+            words = "differs from the reference's, so their gradients may differ too"
+            self.found.tensors.append(beside(name, ours, right, tolerance, words=words))
+
+    def _graph(
+        self,
+        truth: Truth,
+        alone: Differentiable | None,
+        grad_outputs: Sequence[Tensor],
+        tolerance: float,
+    ) -> Graph | None:
+        """The function as autograd differentiates it, if it is the same function."""
+        if isinstance(truth, ReferenceTruth):
+            assert self._reference is not None
+            return Graph(self._reference, truth)
+        if alone is None:
+            return None
+        try:
+            backward = Backward(alone, leaves(alone.operands))
+            gradients = backward(grad_outputs)
+        except Exception:  # a forward that only works inside its autograd.Function
+            return None
+        right = truth(grad_outputs)
+        same = all(
+            relative(torch.where(known, a, 0), b) <= tolerance
+            for known, a, b in zip(truth.settled, gradients, right, strict=True)
+        )
+        return Graph(alone, backward) if same else None
+
+    def _compare(
+        self,
+        precision: Precision,
+        backward: Backward,
+        truth: Truth,
+        grad_outputs: Sequence[Tensor],
+        prefix: str,
+        missing: str,
+        graph: Graph | None,
+    ) -> None:
+        comparison = Comparison(precision, backward, truth, grad_outputs, self._float32_tolerance)
+        found = comparison.run(prefix, missing, graph)
+        self.found.tensors += found.tensors
+        self.found.faults += found.faults
+        self.found.remarks += found.remarks
+
+    def _compare_second(self, precision: Precision, grad_outputs: Sequence[Tensor]) -> None:
+        """Compares the gradients of the gradients, as those of another function."""
+        first = FirstDerivative(precision.function, grad_outputs)
+        right = None
+        if self._reference is not None:
+            right = FirstDerivative(self._reference, grad_outputs)
+        second = Measurement(first, right, self._tolerance, self._float32_tolerance)
+        second.found = self.found
+        try:
+            backward = Backward(first, leaves(first.operands))
+            seconds = draw(backward.outputs, SEED + 1)
+            backward(seconds)
+        except Exception as error:  # whatever a user's operator raises
+            self.found.faults.append(f"the second derivative raised {said(error)}")
+            return
+        precision = replace(precision, function=first)
+        truth, prefix = second._truth(precision), "second derivative by "
+        second._compare(precision, backward, truth, seconds, prefix, NOT_RECORDED, None)

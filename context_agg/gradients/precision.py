@@ -1,0 +1,94 @@
+"""How exactly a function can be measured: in float64, unless it does not compute in that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from context_agg.gradients.central_differences import COARSE, FINE, Steps
+from context_agg.gradients.first_derivative import Cast
+from context_agg.gradients.op_call import Differentiable
+
+EXACT = 1e-9  # largest difference beside a reference, in units of the largest right entry
+SETTLED = 1e-6  # the same beside finite differences
+ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
+SIXTEEN_BITS = 5e-2  # the same where the output has no more
+ROUNDED = 1e-15  # what rounding adds to a gradient, in units of the terms that cancel in it
+STEPPED = 1e-9  # the same of finite differences
+ROUGHLY = 1e-5  # the same in float32
+UNNOTICED, NOTICED = 1e-10, 1e-6  # relative changes of the inputs, for float32
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A function as it can be measured.
+
+    Attributes:
+        function: the function; it takes float64.
+        tolerance: largest difference that counts as rounding, in units of the largest right entry.
+        rounding: the same in units of the terms that cancel in the gradient.
+        steps: how finite differences of it are taken; None if they say nothing.
+        why: why it is not measured in float64; empty if it is.
+    """
+
+    function: Differentiable
+    tolerance: float
+    rounding: float
+    steps: Steps | None = FINE
+    why: str = ""
+
+
+def precision_of(
+    function: Differentiable,
+    has_reference: bool,
+    tolerance: float | None,
+    float32_tolerance: float,
+) -> Precision:
+    """Finds out in which precision the function computes.
+
+    Args:
+        function: the function.
+        has_reference: whether it is compared with a reference, or with finite differences.
+        tolerance: the tolerance in float64; None for the usual.
+        float32_tolerance: the tolerance in float32.
+
+    Raises:
+        Exception: what the function itself raises.
+    """
+    usual, rounding = (EXACT, ROUNDED) if has_reference else (SETTLED, STEPPED)
+    tolerance = usual if tolerance is None else tolerance
+
+    in_float32 = max(tolerance, float32_tolerance)
+    try:
+        outputs = outputs_of(function)
+    except Exception:  # perhaps of the dtype: if not, float32 raises the same
+        function = Cast(function, torch.float32)
+        outputs_of(function)
+        why = "does not take float64, so it is measured in float32"
+        return Precision(function, in_float32, ROUGHLY, COARSE, why)
+    if any(y.element_size() < 4 for y in outputs):
+        least = max(tolerance, SIXTEEN_BITS)
+        return Precision(function, least, ROUGHLY, None, "gives its output in 16 bits")
+    if (
+        all(torch.equal(y, y.float().to(y.dtype)) for y in outputs)
+        and are_equal(outputs, outputs_of(function, UNNOTICED))
+        and not are_equal(outputs, outputs_of(function, NOTICED))
+    ):
+        why = "does not notice a change of 1e-10: it computes in float32 inside"
+        return Precision(function, in_float32, ROUGHLY, COARSE, why)
+    return Precision(function, tolerance, rounding)
+
+
+def outputs_of(function: Differentiable, by: float = 0.0) -> tuple[Tensor, ...]:
+    """The outputs of the function, with its operands in float64, changed by a factor 1 + `by`."""
+    with torch.no_grad():
+        return function([t.to(torch.float64, copy=True) * (1 + by) for t in function.operands])
+
+
+def are_equal(ours: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether two outputs agree bit by bit."""
+    return all(
+        torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+        for a, b in zip(ours, others, strict=True)
+    )

@@ -1,0 +1,216 @@
+"""The slips that people make: the right gradients, changed as each slip would change them.
+
+A slip is looked for by comparing a wrong gradient with these.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations, product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from context_agg.gradients.first_derivative import Backward
+from context_agg.gradients.op_call import Differentiable
+from context_agg.gradients.truth import Truth
+
+MOST_AXES = 5  # of a tensor that is flipped along every choice of axes
+
+
+class Slip(NamedTuple):
+    """What a mistake would give.
+
+    Attributes:
+        words: what to say of a gradient that it gives, behind "grad_x".
+        gradients: the gradients, by the number of the operand.
+    """
+
+    words: str
+    gradients: Mapping[int, Tensor]
+
+
+def gradient_slips(names: Sequence[str], right: Sequence[Tensor]) -> Iterator[Slip]:
+    """The right gradients exchanged, turned, shifted or summed up."""
+    for i, j in product(range(len(right)), repeat=2):
+        if i != j and right[i].shape == right[j].shape:
+            yield Slip(f"is the gradient of {names[j]}: the two exchanged?", {i: right[j]})
+    for i, gradient in enumerate(right):
+        for words, changed in _rearranged(gradient):
+            yield Slip(words, {i: changed})
+
+
+def _rearranged(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:
+    axes = [axis for axis, size in enumerate(gradient.shape) if size > 1]
+    for a, b in combinations(axes, 2):
+        changed = gradient.transpose(a, b)
+        if changed.shape == gradient.shape:
+            yield f"has its axes {a} and {b} exchanged", changed
+        else:
+            changed = changed.reshape(gradient.shape)
+            yield f"was reshaped where axes {a} and {b} had to be exchanged", changed
+    if gradient.dim() > 1 and gradient.shape[-1] == gradient.shape[-2]:
+        symmetric = (gradient + gradient.transpose(-1, -2)) / 2
+        yield "is made symmetric: the operator takes its input to be symmetric", symmetric
+    for chosen in _choices(axes):
+        kernel = chosen == axes[2:] and len(chosen) > 0
+        why = ": the kernel not rotated, or rotated once too often?" if kernel else ""
+        yield f"is reversed along {_axes(chosen)}{why}", gradient.flip(chosen)
+    for shifts in _shifts(axes[-2:]):
+        where = " and ".join(f"{by:+} along axis {axis}" for axis, by in shifts.items())
+        yield f"is shifted by {where}", _shifted(gradient, shifts)
+        yield (
+            f"is shifted by {where}, around the edge",
+            gradient.roll(list(shifts.values()), list(shifts)),
+        )
+    for axis in axes:
+        mean = gradient.mean(axis, keepdim=True).expand_as(gradient)
+        yield f"is averaged over axis {axis}", mean
+        yield f"is summed over axis {axis}", mean * gradient.shape[axis]
+    yield "is cut off below 0", gradient.clamp(min=0)
+
+
+def grad_output_slips(truth: Truth, grad_outputs: Sequence[Tensor]) -> Iterator[Slip]:
+    """What the right backward pass makes of a wrong grad_output."""
+
+    def with_output(number: int, changed: Tensor) -> dict[int, Tensor]:
+        replaced = [*grad_outputs]
+        replaced[number] = changed
+        return dict(enumerate(truth(replaced)))
+
+    several = len(grad_outputs) > 1
+    for k, g in enumerate(grad_outputs):
+        y = f"y[{k}]" if several else "y"
+        if several:
+            yield Slip(f"lacks what comes from {y}", with_output(k, torch.zeros_like(g)))
+        if len(grad_outputs) > 2:
+            others = [torch.zeros_like(other) for other in grad_outputs]
+            others[k] = g
+            yield Slip(f"has only what comes from {y}", dict(enumerate(truth(others))))
+        for words, changed in _wrong_grad_outputs(g, y):
+            yield Slip(words, with_output(k, changed))
+    for i, j in combinations(range(len(grad_outputs)), 2):
+        if grad_outputs[i].shape == grad_outputs[j].shape:
+            swapped = [*grad_outputs]
+            swapped[i], swapped[j] = swapped[j], swapped[i]
+            words = f"is that of the grad_outputs of y[{i}] and y[{j}] exchanged"
+            yield Slip(words, dict(enumerate(truth(swapped))))
+
+
+def _wrong_grad_outputs(g: Tensor, y: str) -> Iterator[tuple[str, Tensor]]:
+    axes = [axis for axis, size in enumerate(g.shape) if size > 1]
+    yield f"is that of grad_output = 1 at {y}", torch.ones_like(g)
+    yield "is that of grad_output cut off below 0: a ReLU of the gradient?", g.clamp(min=0)
+    yield "is that of the absolute value of grad_output", g.abs()
+    yield "is that of the sign of grad_output", g.sign()
+    for chosen in _choices(axes):
+        kept = _only(g, dict.fromkeys(chosen, 0))
+        words = f"counts only index 0 of {_axes(chosen)} of {y}"
+        yield f"{words}: the other terms of a sum are missing", kept
+    for axis in axes:
+        size = g.shape[axis]
+        last = _only(g, {axis: size - 1})
+        yield f"counts only the last index of axis {axis} of {y}", last
+        yield f"lacks index 0 of axis {axis} of {y}: one term of a sum", g - _only(g, {axis: 0})
+        yield f"lacks the last index of axis {axis} of {y}: one term of a sum", g - last
+    for a, b in combinations(axes, 2):
+        if g.shape[a] == g.shape[b]:
+            yield f"is that of grad_output with axes {a} and {b} exchanged", g.transpose(a, b)
+    for axis in axes:
+        yield f"is that of grad_output reversed along axis {axis}", g.flip(axis)
+        mean = g.mean(axis, keepdim=True).expand_as(g)
+        yield f"is that of grad_output averaged over axis {axis}", mean
+        yield f"is that of grad_output summed over axis {axis}", mean * g.shape[axis]
+    for shifts in _shifts(axes[-2:]):
+        where = " and ".join(f"{by:+} along axis {axis}" for axis, by in shifts.items())
+        yield f"is that of grad_output shifted by {where}", _shifted(g, shifts)
+    if axes:
+        yield f"is that of the sum of grad_output over all of {y}", g.sum().expand_as(g)
+
+
+def operand_slips(
+    function: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
+) -> Iterator[Slip]:
+    """The right gradients at wrong values: tensors saved in the wrong order, or the wrong ones."""
+    operands = [operand.detach() for operand in graph.operands]
+    names = function.names
+
+    def at(values: Sequence[Tensor]) -> dict[int, Tensor]:
+        moved = Backward(function, [value.clone().requires_grad_() for value in values])
+        return dict(enumerate(moved(grad_outputs)))
+
+    for i, j in combinations(range(len(operands)), 2):
+        if operands[i].shape == operands[j].shape:
+            swapped = [*operands]
+            swapped[i], swapped[j] = swapped[j], swapped[i]
+            words = f"is that for {names[i]} and {names[j]} exchanged: saved in the wrong order?"
+            yield Slip(words, at(swapped))
+    for i, operand in enumerate(operands):
+        for y in graph.outputs:
+            if y.shape == operand.shape:
+                replaced = [*operands]
+                replaced[i] = y.detach()
+                yield Slip(f"is taken at the output, not at {names[i]}", at(replaced))
+
+
+def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[tuple[float, str]]:
+    """Numbers that a gradient may be too large by, with what each would mean."""
+    batch = next((t.shape[0] for t in (*outputs, operand) if t.dim()), 1)
+    over = [(batch, "the batch"), (operand.numel(), f"all entries of {name}")]
+    for number, y in enumerate(outputs):
+        called = f"y[{number}]" if len(outputs) > 1 else "y"
+        over.append((y.numel(), f"all entries of {called}"))
+        over.append((math.prod(y.shape[2:]), f"the positions of {called}"))
+        over.append((math.prod(y.shape[2:]) * batch, f"the batch and the positions of {called}"))
+        over += [(size, f"axis {axis} of {called}") for axis, size in enumerate(y.shape)]
+    over += [(size, f"axis {axis} of {name}") for axis, size in enumerate(operand.shape)]
+    seen = {0, 1}
+    for size, words in over:
+        if size not in seen:
+            seen.add(size)
+            yield size, f"a mean taken for a sum over {words}"
+            yield 1 / size, f"a sum taken for a mean over {words}"
+            yield math.sqrt(size), f"the square root of {size}, {words}"
+            yield 1 / math.sqrt(size), f"the square root of {size}, {words}"
+    yield 2.0, "a factor 2"
+    yield 0.5, "a factor 2"
+
+
+def _only(g: Tensor, kept: Mapping[int, int]) -> Tensor:
+    """The tensor with zeros except at one index of each of these axes."""
+    index = [slice(None)] * g.dim()
+    for axis, i in kept.items():
+        index[axis] = slice(i, i + 1)
+    result = torch.zeros_like(g)
+    result[tuple(index)] = g[tuple(index)]
+    return result
+
+
+def _choices(axes: Sequence[int]) -> Iterator[list[int]]:
+    """All choices of one or more axes, single ones first."""
+    few = axes[-MOST_AXES:]
+    picked = chain.from_iterable(combinations(few, n) for n in range(1, len(few) + 1))
+    return (list(chosen) for chosen in picked)
+
+
+def _shifts(axes: Sequence[int]) -> Iterator[dict[int, int]]:
+    """All shifts by one or two entries along one or two axes, short ones first."""
+    steps = product(range(-2, 3), repeat=len(axes))
+    for by in sorted(steps, key=lambda by: sum(map(abs, by))):
+        shifts = {axis: step for axis, step in zip(axes, by, strict=True) if step}
+        if shifts:
+            yield shifts
+
+
+def _shifted(tensor: Tensor, shifts: Mapping[int, int]) -> Tensor:
+    """Moves the entries along the axes; zeros come in."""
+    result = tensor.roll(list(shifts.values()), list(shifts))
+    for axis, by in shifts.items():
+        width = min(abs(by), result.shape[axis])
+        result.narrow(axis, 0 if by > 0 else result.shape[axis] - width, width).zero_()
+    return result
+
+
+def _axes(chosen: Sequence[int]) -> str:
+    *most, last = (str(axis) for axis in chosen)
+    return f"axes {', '.join(most)} and {last}" if most else f"axis {last}"

@@ -1,0 +1,126 @@
+"""`python -m context_agg.data DIR`: what is in the files, and what is wrong with which."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from context_agg.data.__main__ import main
+from tests.fake_pairs import write_camvid, write_cityscapes, write_folder, write_voc2012
+
+
+def numbers(printed: str) -> dict[int, list[str]]:
+    """The rows of the table, by number, without blanks and commas."""
+    rows = re.findall(r"^ +(\d+)  (.*)$", printed, re.MULTILINE)
+    return {int(number): row.replace(",", "").split() for number, row in rows}
+
+
+def test_sizes_numbers_and_shares_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 5, ((12, 15), (9, 20)))
+    main([str(tmp_path), "--classes", "road,car,sky,cow", "--ignore", "9"])
+    printed = capsys.readouterr().out
+    assert "5 in all" in printed
+    assert "sizes: 15x12 (3), 20x9 (2)" in printed
+    assert "numbers in the masks: 0 to 9" in printed
+    assert printed.endswith("nothing is wrong\n")
+    masks = [np.asarray(Image.open(file)) for file in (tmp_path / "masks").iterdir()]
+    pixels = np.concatenate([mask.ravel() for mask in masks])
+    rows = numbers(printed)
+    assert rows.keys() == {0, 1, 2, 3, 9}
+    for number, name in enumerate(("road", "car", "sky")):
+        count = int((pixels == number).sum())
+        share = f"{100 * count / (pixels != 9).sum():.2f}%"
+        assert rows[number] == [name, str(count), share, "5"]
+    assert rows[3] == ["cow", "0", "0.00%", "0"]
+    assert rows[9] == ["(ignored)", "20", "5"]
+
+
+def test_without_classes_every_number_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 5)
+    main([str(tmp_path)])
+    rows = numbers(capsys.readouterr().out)
+    assert rows.keys() == {0, 1, 2, 9}
+    assert sum(int(row[0]) for row in rows.values()) == 5 * 12 * 15
+
+
+def test_everything_that_is_wrong_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 9)
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    whole = (masks / "image00.png").read_bytes()
+    (masks / "image00.png").write_bytes(whole[: len(whole) // 2])
+    whole = (images / "image01.png").read_bytes()
+    (images / "image01.png").write_bytes(whole[: len(whole) // 2])
+    (masks / "image02.png").unlink()
+    (images / "image03.png").unlink()
+    mask = np.zeros((12, 15), np.uint8)
+    Image.fromarray(mask[1:]).save(masks / "image04.png")
+    Image.fromarray(mask + 7).save(masks / "image05.png")
+    Image.fromarray(mask).convert("RGB").save(masks / "image06.png")
+    Image.fromarray(mask.astype(np.uint16) + 300).save(masks / "image07.png")
+    with pytest.raises(SystemExit, match="8 of these files cannot be trained on"):
+        main([str(tmp_path), "--classes", "road,car,sky", "--ignore", "9"])
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()[-8:]
+    for number, words in enumerate(
+        (
+            "cannot read .*trunc",
+            "cannot read .*trunc",
+            "has no mask",
+            "has no image",
+            "15x11 pixels",
+            "the number 7, but",
+            "colour image",
+            "the number 300, but",
+        )
+    ):
+        (line,) = [line for line in lines if f"image{number:02}.png" in line]
+        assert re.search(words, line)
+    assert "7  (not a label)" in printed
+    assert "nothing is wrong" not in printed
+
+
+def test_published_data_sets_are_known_by_their_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_camvid(tmp_path / "streets")
+    write_voc2012(tmp_path / "voc")
+    write_cityscapes(tmp_path / "cities")
+    for place, name, classes in (
+        (folder, "CamVid: 6 in train, 3 in val, 3 in test", ("sky", "bicyclist")),
+        (folder.parent, "CamVid: 6 in train, 3 in val, 3 in test", ("sky", "bicyclist")),
+        (tmp_path / "voc", "VOC 2012: 7 in train, 1 in val, 3 in test", ("cat", "tvmonitor")),
+        (tmp_path / "cities", "Cityscapes: 7 in train, 1 in val, 3 in test", ("road", "rider")),
+    ):
+        main([str(place)])
+        printed = capsys.readouterr().out
+        assert printed.startswith(name)
+        assert all(f"  {word} " in printed for word in classes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is no folder nowhere"),
+        (["."], "holds no images/ and masks/, nor CamVid/"),
+        (["own", "--classes", "road"], "must be a list of different names, 2 to 255 of them"),
+        (["own", "--classes", "road,car", "--ignore", "1"], "ignore=1 must be a whole number, 2"),
+        (["own", "--ignore", "-1"], "ignore=-1 must be a whole number, 0 or more"),
+        (["streets", "--classes", "road,car"], "--classes: streets has no images/"),
+    ],
+)
+def test_a_mistake_is_one_message(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(Path("own"), 3)
+    write_camvid(Path("streets"))
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        main(arguments)
