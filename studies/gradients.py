@@ -29,7 +29,7 @@ from context_agg.runs.build import build, build_callbacks, build_trainer
 from context_agg.runs.catch import CHECKS, catch_rows
 from context_agg.runs.intervals import estimate
 from studies.checkers import measure_checkers
-from studies.plots import RULES, draw_seeds, mark_missing
+from studies.plots import RULES, mark_missing
 from studies.results import read
 from studies.step import step
 from studies.study import Study
@@ -295,7 +295,7 @@ def plot_collapse() -> Figure:
     return figure
 
 
-DRIFT_EPOCHS, DRIFT_SEEDS = 15, 3
+DRIFT_STEPS, DRIFT_SEEDS = 128, 3
 TRAININGS: dict[str, tuple[str, torch.dtype, torch.memory_format]] = {
     "auto": ("auto", torch.float32, torch.channels_last),
     "auto, maps apart": ("auto", torch.float32, torch.contiguous_format),
@@ -314,24 +314,24 @@ PAIRS = {
 def measure_drift() -> Iterator[list[str]]:
     """How far apart trainings drift that only round differently: same start, same batches.
 
-    The distance of all weights, relative to their norm, after every epoch of the digits.
+    The distance of all weights, relative to their norm, after 1, 2, 4, ... steps on the digits.
     """
-    yield ["seed", "epoch", *PAIRS]
+    yield ["seed", "step", *PAIRS]
     for seed in range(DRIFT_SEEDS):
         trainings = {}
         for name, (rule, dtype, layout) in TRAININGS.items():
             data, learner = build(compose_config(f"backprop={rule}", f"seed={seed}"))
             learner.network.to(dtype).to(memory_format=layout)
             trainings[name] = learner
-        order = torch.Generator().manual_seed(seed)
-        for epoch in range(1, DRIFT_EPOCHS + 1):
-            images = torch.randperm(len(data.train), generator=order)
-            for batch in torch.split(images, data.batch_size):
-                for name, learner in trainings.items():
-                    x, target = data.train.batch(batch, TRAININGS[name][1])
-                    step(learner.network, learner.loss, learner.optimizer, x, target)
-            distances = (distance(*(trainings[name].network for name in p)) for p in PAIRS.values())
-            yield [str(seed), str(epoch), *(f"{value:.2e}" for value in distances)]
+        draw = torch.Generator().manual_seed(seed)
+        for number in range(1, DRIFT_STEPS + 1):
+            batch = torch.randint(len(data.train), (data.batch_size,), generator=draw)
+            for name, learner in trainings.items():
+                x, target = data.train.batch(batch, TRAININGS[name][1])
+                step(learner.network, learner.loss, learner.optimizer, x, target)
+            if number & (number - 1) == 0:
+                pairs = ((trainings[a].network, trainings[b].network) for a, b in PAIRS.values())
+                yield [str(seed), str(number), *(f"{distance(*pair):.2e}" for pair in pairs)]
 
 
 def distance(network: nn.Module, other: nn.Module) -> float:
@@ -344,16 +344,19 @@ def distance(network: nn.Module, other: nn.Module) -> float:
 
 
 def plot_drift() -> Figure:
-    """The distances by epoch, a line per seed."""
+    """The distances by step, a line per seed."""
     rows = read("drift")
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     for color, pair in zip((COLORS[0], COLORS[1], COLORS[6]), PAIRS, strict=True):
-        by_seed: dict[str, list[float]] = {}
-        for row in rows:
-            by_seed.setdefault(row["seed"], []).append(float(row[pair]))
-        draw_seeds(axes, list(by_seed.values()), color, label=pair)
-    axes.set(yscale="log", xlabel="epoch", ylabel="distance of the weights, relative")
+        for seed in dict.fromkeys(row["seed"] for row in rows):
+            of_seed = [row for row in rows if row["seed"] == seed]
+            steps = [int(row["step"]) for row in of_seed]
+            values = [float(row[pair]) for row in of_seed]
+            (line,) = axes.loglog(steps, values, ".-", color=color, linewidth=1.1)
+            line.set_label(pair if seed == "0" else "")
+    axes.set(xlabel="step", ylabel="distance of the weights, relative")
+    axes.grid(alpha=0.3)
     if rows:
         axes.legend()
     else:

@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from context_agg.analysis.colours import COLORS
 from context_agg.runs.intervals import estimate
 from studies.digits import BASELINES
-from studies.plots import RULES, draw_dots, draw_seeds
+from studies.plots import RULES, draw_dots, draw_seeds, mark_missing
 from studies.results import recorded_curves
 from studies.study import Study
 from studies.tables import plain_table, scores, sweep_table
 
+OTHER_START = {f"{rule}, normal": f"{rule}, identity" for rule in RULES}
 MODELS = {
     "model-linear": "linear",
     "model-large": "large, C = 2",
@@ -71,6 +72,9 @@ def plot_best() -> Figure:
     left.set_ylim(bottom=0)
     if runs:
         left.legend()
+    else:
+        for axes in (left, right):
+            mark_missing(axes)
     return figure
 
 
@@ -113,6 +117,9 @@ STUDY = Study(
     },
     tables={
         "mnist": lambda: sweep_table("mnist", {"backprop": ""}, baselines=BASELINES),
+        "mnist_starts": lambda: sweep_table(
+            "mnist", {"backprop": ""}, ("test/accuracy",), OTHER_START
+        ),
         "models": lambda: sweep_table("mnist", {"models": ""}),
         "best": lambda: sweep_table("mnist", {"best": "basic, 20 epochs"}),
         "superior": superior_table,

@@ -220,8 +220,11 @@ def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
         "unrotated": [True, True, False, True, False, False],
         "no_bias_grad": [True, True, True, True, False, False],
         "draft": [True, True, True, True, True, False],
+        "feedback_alignment": [True, True, True, True, False, False],
+        "sign_symmetric": [True, True, False, True, False, False],
     }
-    assert rows[-1][CHECKS[4]] == "**stuck**"
+    (draft,) = (row for row in rows if row["rule"] == "`draft`")
+    assert draft[CHECKS[4]] == "**stuck**"
 
 
 def test_overfitting_tells_too_few_steps_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

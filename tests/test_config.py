@@ -43,6 +43,18 @@ def test_every_model_builds_and_classifies(model: str) -> None:
         assert network(f"model={model}")(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_all_that_a_model_computes_with_is_saved(model: str) -> None:
+    """A trained network is built without memory, and then filled with what was saved."""
+    front_end = {"front_end=vgg16"} if model in ("front_end", "basic") else set()
+    image = {"dense": True, "in_channels": 3} if front_end else {}
+    channels = {"model.channels=null"} if model == "basic" else set()
+    with torch.device("meta"):
+        net = network(f"model={model}", *front_end, *channels, **image)
+    saved = net.state_dict()
+    assert {name for name, _ in [*net.named_parameters(), *net.named_buffers()]} == saved.keys()
+
+
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_data_set_and_optimizer_builds(data: str, optimizer: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from context_agg.cli.experiment import experiment
 from context_agg.export import export
 from context_agg.train import train
 from tests.fake_mnist import write_mnist
+from tests.fake_pairs import write_camvid, write_folder
 from tests.operands import operands
 
 ROOT = Path(__file__).parents[1]
@@ -47,12 +48,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that contains the files named in README."""
     folder = tmp_path_factory.mktemp("readme")
     write_mnist(folder / "DIR")
+    write_camvid(folder / "DIR")
+    write_folder(folder / "OWN", 10)
     for name in ("three.png", "photo.jpg"):
         noise = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
         Image.fromarray(noise).save(folder / name)
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / "docs" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "figures" / "scene.png", folder / "docs" / "figures")
+    shutil.copytree(ROOT / "docs" / "figures" / "camvid", folder / "docs" / "figures" / "camvid")
     (space,) = (code for doc in DOCUMENTS for code in blocks(doc, "yaml"))
     (folder / "space.yaml").write_text(space)
     best = folder / "outputs/tune/space/experiment/best.yaml"
@@ -81,7 +85,10 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
     monkeypatch.syspath_prepend(place)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     try:
-        importlib.import_module(module).main()
+        found = importlib.import_module(module)
+        if hasattr(found, "__path__"):  # a room that is a command too
+            found = importlib.import_module(f"{module}.__main__")
+        found.main()
     except SystemExit as exit_:
         return exit_.code
     return 0
@@ -90,7 +97,8 @@ def call(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> int | st
 def shortened(command: str) -> str:
     """Shortens a training to one batch, and a sweep or a search to one run in this process."""
     if "context_agg.tune" in command:
-        return " ".join([command, "--trials 1", "trainer.max_epochs=1", *BATCH])
+        out = "" if "--out" in command else "--out outputs/tune/one"  # the other is there already
+        return " ".join([command, out, "--trials 1", "trainer.max_epochs=1", *BATCH])
     if "context_agg.train" not in command or "--help" in command or "debug=" in command:
         return command
     command = command.replace("hydra/launcher=joblib", "").replace("seed=0,1,2", "seed=0")

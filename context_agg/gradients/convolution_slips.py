@@ -150,6 +150,8 @@ def _wrong(right: Convolution, piece: int) -> Iterator[tuple[str, Convolution]]:
     turned = replace(right, weight=right.weight.flip([*range(2, 2 + axes)]))
     if piece == 0:
         yield "has the kernel not rotated", turned
+        signs = replace(right, weight=right.weight.sign())
+        yield "has the signs of the kernel's entries in their place", signs
         if right.groups == 1 and right.weight.shape[0] == right.weight.shape[1]:
             maps = replace(right, weight=right.weight.transpose(0, 1))
             yield "has the kernel's input and output maps not exchanged", maps

@@ -22,7 +22,7 @@ POOLINGS = 3  # of VGG's five: those after the first blocks
 STRIDE = 8  # pixels between two outputs
 MARGIN = 186  # pixels that the unpadded layers take away on each side
 WEIGHTS = ("imagenet", "random")
-MOST_DEVIATION = 0.001  # initial spread of the last layer's weights
+FINAL_STD = 0.001  # standard deviation of the last layer's initial weights
 
 
 class Crop(nn.Module):
@@ -177,7 +177,7 @@ class VGGFrontEnd(nn.Module):
     def _initialise(self) -> None:
         for name, conv in self.convolutions.items():
             if name == "final":
-                nn.init.normal_(conv.weight, std=MOST_DEVIATION)
+                nn.init.normal_(conv.weight, std=FINAL_STD)
             else:
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             assert conv.bias is not None

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from context_agg.cli.compose import CONF
-from context_agg.cli.values import check_settings
 from context_agg.runs.directory import SETTINGS
 from context_agg.runs.reading import WAY_OUT, read_text, short
 from context_agg.runs.records import check_format
@@ -61,6 +60,9 @@ def read_settings(run_dir: Path) -> DictConfig:
         OSError, ValueError: as `read_resolved`; if the configuration lacks a key, has a wrong
             value, or names a `_target_` that no file of conf/ names for the same key.
     """
+    # imports torch, which a report of the same files does without
+    from context_agg.cli.values import check_settings
+
     settings = read_resolved(run_dir)
     try:
         _check_keys(settings)

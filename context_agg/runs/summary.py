@@ -16,6 +16,7 @@ from context_agg.networks.post import PostContext
 from context_agg.ops.native import kernels
 from context_agg.ops.native.compiler import HOW_TO_GET
 from context_agg.runs.directory import SETTINGS
+from context_agg.runs.start_from import starts_from_imagenet
 from context_agg.training.arithmetic import rules
 
 
@@ -52,6 +53,8 @@ def describe_start(
     }
     if cfg.start_from is not None:
         lines["begins"] = f"with the weights of {cfg.start_from}"
+    elif any(starts_from_imagenet(cfg, network)):
+        lines["begins"] = "with ImageNet's weights in the front end"
     if blind := _blind_dilations(network, max(height, width)):
         lines["note"] = (
             f"dilation {', '.join(blind)}: off-centre taps see only padding in {height}x{width} "

@@ -93,7 +93,7 @@ def again() -> None:
         slow(f"{LEARNER}.training_step", 10, signal.SIGINT, 10),
         slow(f"{LEARNER}.validation_step", 1, signal.SIGTERM, 10),
         slow(f"{LEARNER}.validation_step", 4, signal.SIGHUP, 20),
-        slow("os.replace", 4, signal.SIGUSR2, 4),  # within the write of a checkpoint
+        slow("os.replace", 4, signal.SIGUSR2, 5),  # within the write after step 4
         slow("context_agg.runs.curves.save_curves", 1, signal.SIGINT, 20),
     ],
 )

@@ -22,7 +22,7 @@ def epoch(size: int, batch_size: int, shard: Shard, *, done: int = 0) -> Batches
     dataset = ImageDataset(images, torch.arange(size), RandomAffine(2, 30.0, 0.2, side=8))
     batches = EpochBatches(size, batch_size * shard.ranks, 5, shuffle=True)
     batches.set_epoch(2)
-    loader = EpochLoader(dataset, batches, shard)
+    loader = EpochLoader(dataset, batches, shard=shard)
     loader.load_state_dict({"epoch": 2, "batches": done})
     return list(loader)
 

@@ -1,6 +1,7 @@
 """What check_op takes, what it measures, and when it says right."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ SAYS = {  # of each wrong rule at dilation 4, on square maps
         "grad_x is that of dilation 3, with height and width of grad_output exchanged",
         "grad_weight is that of dilation 3, with height and width of grad_output exchanged",
     ],
+    "sign_symmetric": ["grad_x has the signs of the kernel's entries in their place"],
+    "feedback_alignment": ["grad_x is none of the known slips"],  # its kernel is random
 }
 
 
@@ -51,7 +54,7 @@ def test_every_rule_of_ours_is_called_right_or_its_mistake_named(rule: str, relu
 
     report = check_op(op, (x, weight, bias), reference)
     assert report.right == (rule in CORRECT)
-    said = [words.partition(" (relative difference")[0] for words in report.diagnoses]
+    said = [re.split(r" \(relative|; it is wrong", words)[0] for words in report.diagnoses]
     assert said == SAYS.get(rule, [])
 
 
@@ -581,6 +584,7 @@ def test_the_global_random_numbers_are_left_alone() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_another_device() -> None:
     report = check_op(F.linear, (draw(3, 4), draw(2, 4)), device="cuda", second_order=True)
     assert report.right, report

@@ -378,7 +378,7 @@ MISTAKES = [
     ("scenes_joint", ["start_from=FOLDER/context", "front_end.lift=2"], "front_end.lift=0, this"),
     (
         "scenes_front_end",
-        ["front_end.stride=70"],
+        ["front_end.stride=128", "front_end.widths=[4,4,4,4,4,4,4]"],
         "front_end: the image is 64x64, too small for",
     ),
     (

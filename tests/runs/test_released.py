@@ -1,6 +1,7 @@
 """The released networks, layer by layer against their published lists, and their conversion."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from context_agg.runs import released
 from context_agg.runs.build import build_network
 from context_agg.runs.load import load_network
 from context_agg.runs.released import NETS, converted, settings
+from context_agg.runs.start_from import start_from
 from tests.caffe_file import caffemodel
 
 # (name, kernel, maps, dilation) of each layer, as in the authors' files; "pool" halves the sides
@@ -274,7 +276,7 @@ def test_a_converted_network_computes_what_caffe_would(name: str) -> None:
     if name != "dilation10_cityscapes":  # they enlarge probabilities from the first pixels
         found = found[:, :, ::8, ::8]
     assert expected.std() > 1e-3  # not all alike
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.fixture
@@ -312,6 +314,26 @@ def test_a_file_becomes_a_run_that_predict_takes(
     Image.fromarray(pixels).save(tmp_path / "street.png")
     predict.main([str(out), str(tmp_path / "street.png"), "--out", str(tmp_path / "labels")])
     assert (tmp_path / "labels" / "street_labels.png").is_file()
+
+
+@pytest.mark.usefixtures("narrow_nets")
+def test_a_run_starts_from_a_converted_network(tmp_path: Path) -> None:
+    """With the same inputs and classes; else one message says what to set."""
+    name, file, out = "dilation7_kitti", tmp_path / "net.caffemodel", tmp_path / "net"
+    layers = caffe_layers(name)
+    file.write_bytes(caffemodel(layers))
+    convert.main([name, str(file), str(out)])
+    cfg = released.settings(name)
+    cfg.start_from = str(out)
+    network = build_network(cfg, NETS[name].spec)
+    start_from(cfg, network, NETS[name].spec)
+    bias = network.get_parameter("context.layers.6.bias")
+    assert np.array_equal(bias.detach().numpy(), layers["ctx_final"][1])
+    cfg.front_end.mean = [0.5, 0.5, 0.5]
+    with pytest.raises(ValueError, match=r"set front_end\.mean=\[0\.358"):
+        start_from(cfg, network, NETS[name].spec)
+    with pytest.raises(ValueError, match="been trained on KITTI with classes="):
+        start_from(cfg, network, replace(NETS[name].spec, classes=("a",) * 11))
 
 
 def change(layers: dict[str, Any], key: str, blobs: Any) -> dict[str, Any]:

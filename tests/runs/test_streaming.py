@@ -64,6 +64,8 @@ def test_ctrl_c_reaches_the_workers_too_and_the_run_is_kept(tmp_path: Path) -> N
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # a caller in the background ignores it, which is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None

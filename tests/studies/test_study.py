@@ -23,7 +23,12 @@ BATCH = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test"
 SCENES = [f"data.{part}_scenes=16" for part in ("train", "validation", "test")]
 ON_SCENES = ("scenes", "starts")
 STAGED = (*ON_SCENES, "camvid")
-PARTS = sorted(f"{file.parent.name}/{file.stem}" for file in CONF.glob("experiment/*/*.yaml"))
+RECIPES = ("paper",)  # a folder of recipes, not of a study's sweeps
+PARTS = sorted(
+    f"{file.parent.name}/{file.stem}"
+    for file in CONF.glob("experiment/*/*.yaml")
+    if file.parent.name not in RECIPES
+)
 
 
 def first_run(part: str) -> SweepRun:
