@@ -6,7 +6,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run sweep study results figures bench test test-all check lint types format \
-	tensorboard clean
+	docs tensorboard clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -73,9 +73,12 @@ format: $(VENV)/installed-dev ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed-dev ## build the documents as a site, docs/_build/html; runs the tour
+	$(BIN)/python -m sphinx -W --keep-going -b html -c docs . docs/_build/html
+
 tensorboard: $(VENV)/installed ## show the curves of all runs in the browser
 	$(BIN)/tensorboard --logdir outputs $(ARGS)
 
 clean: ## remove .venv and caches; outputs/ is kept
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find context_agg tests studies -name __pycache__ -type d -exec rm -rf {} +

@@ -60,7 +60,7 @@ def export(run_dir: Path, out: Path, form: str = "safetensors") -> None:
             else:
                 weights = {name: w.contiguous() for name, w in network.state_dict().items()}
                 atomic.write(folder / WEIGHTS, save(weights))
-            text = card.model_card(cfg, spec, scores, dtype, FORMATS[form])
+            text = card.model_card(out.absolute().name, cfg, spec, scores, dtype, FORMATS[form])
             atomic.write(folder / CARD, text.encode())
     except OSError as error:
         raise OSError(f"cannot write {out}: {error.strerror}; name another directory") from error

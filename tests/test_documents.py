@@ -30,6 +30,14 @@ def test_every_table_stands_in_a_document() -> None:
     assert shown == TABLES.keys()
 
 
+@pytest.mark.parametrize("model", sorted((ROOT / "models").iterdir()), ids=lambda path: path.name)
+def test_the_card_of_a_model_has_its_scores(model: Path) -> None:
+    card = (model / "README.md").read_text()
+    scores = json.loads((model / "metrics.json").read_text())
+    shown = dict(re.findall(r"^\| (test/\w+) \| ([\d.]+) \|", card, re.M))
+    assert shown == {name: f"{scores[name]:.4f}" for name in scores if name.startswith("test/")}
+
+
 def test_the_model_in_the_repository_is_small_and_loads() -> None:
     assert (MODEL / "model.safetensors").stat().st_size < 1_000_000
     network, data = load_network(MODEL)

@@ -4,16 +4,15 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from scipy.special import stdtrit
 
 from context_agg.data.spec import DataSpec
 from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
 from context_agg.runs.finished import changed_settings
+from context_agg.runs.intervals import estimate
 from context_agg.runs.records import read_scores
 
 SHOWN = ("seed", "backprop", "start_from", "model", "loss", "optimizer", "schedule")
@@ -61,6 +60,7 @@ def seeds_of(run_dir: Path, cfg: DictConfig) -> dict[int, Mapping[str, float]]:
 
 
 def model_card(
+    name: str,
     cfg: DictConfig,
     spec: DataSpec,
     scores: Mapping[int, Mapping[str, float]],
@@ -70,6 +70,7 @@ def model_card(
     """Describes a network in Markdown.
 
     Args:
+        name: what it is called.
         cfg: the configuration of its run, without interpolations.
         spec: the data that it was trained on.
         scores: by seed; with those of other runs the card has intervals.
@@ -84,14 +85,14 @@ def model_card(
         logits += ", height, width"
         takes = f"N, {spec.in_channels}, height, width"
     whole: Any = OmegaConf.to_container(cfg)
-    settings = {name: whole[name] for name in SHOWN if whole.get(name) is not None}
+    settings = {key: whole[key] for key in SHOWN if whole.get(key) is not None}
     settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
     settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
     return f"""\
-# {cfg.model._target_.rpartition(".")[2]} on {spec.name}
+# {name}
 
-A network of context_agg {version("context_agg")} that gives a class to each \
-{"pixel" if spec.dense else "image"}.
+A {cfg.model._target_.rpartition(".")[2]} of context_agg {version("context_agg")} that gives a \
+class to each {"pixel" if spec.dense else "image"}.
 
 ## Data
 
@@ -126,20 +127,10 @@ def _table(seed: int, scores: Mapping[int, Mapping[str, float]]) -> str:
         lines += [f"| {name} | {scores[seed][name]:.4f} |" for name in names]
         return "\n".join(lines) + "\n"
     seeds = ", ".join(map(str, scores))
-    lines = [f"| score | this network | mean, seeds {seeds} | 95 % interval |"]
-    lines += ["| --- | ---: | ---: | ---: |"]
+    lines = [f"| score | this network | mean and 95 % interval, seeds {seeds} |"]
+    lines += ["| --- | ---: | ---: |"]
     for name in names:
         values = [run[name] for run in scores.values() if name in run]
-        low, high = interval(values)
-        lines.append(
-            f"| {name} | {scores[seed][name]:.4f} | {fmean(values):.4f} | {low:.4f} to {high:.4f} |"
-        )
+        mean, half, _ = estimate(values)
+        lines.append(f"| {name} | {scores[seed][name]:.4f} | {mean:.4f} ± {half:.4f} |")
     return "\n".join(lines) + "\n"
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean over seeds (Student's t); NaN for one value."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    margin = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
-    return fmean(values) - margin, fmean(values) + margin

@@ -41,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(folder: Path, chrome: Chrome) -> Chrome:
     chrome.set_window_size(1280, 900)
+    chrome.get_log("browser")  # what earlier pages said
     chrome.get((folder / "report.html").as_uri())
     return chrome
 
