@@ -9,6 +9,11 @@ from torch import Tensor, nn
 
 from context_agg.data.pixels import network_input
 from context_agg.networks.spans import Span, cuts
+from context_agg.networks.vgg_tiles import (
+    largest_inputs_behind_vgg,
+    logits_behind_vgg,
+    vgg_of,
+)
 
 OF_ONE_PIXEL = (nn.Identity, nn.ReLU, nn.Dropout)  # an output depends on one input
 
@@ -57,6 +62,9 @@ def logits_in_tiles(
         whole = slice(0, size[0]), slice(0, size[1])
         yield *whole, network(network_input(image[None], dtype))[0]
         return
+    if front_end := vgg_of(network):
+        yield from logits_behind_vgg(network, front_end, image, tile)
+        return
     view = view_of(network)
     assert isinstance(network, ClassMapper)  # else it has no view
     for rows in spans(size[0], tile, view):
@@ -79,6 +87,8 @@ def largest_inputs(
     channels, *size = shape
     if max(size) <= tile:
         return [(network, shape)]
+    if front_end := vgg_of(network):
+        return largest_inputs_behind_vgg(network, front_end, shape, tile)
     view = view_of(network)
     height, width = (
         max(span.seen.stop - span.seen.start for span in spans(side, tile, view)) for side in size
