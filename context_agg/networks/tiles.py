@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from context_agg.data.pixels import network_input
+from context_agg.networks.spans import Span, cuts
+from context_agg.networks.vgg_tiles import (
+    largest_inputs_behind_vgg,
+    logits_behind_vgg,
+    vgg_of,
+)
 
 OF_ONE_PIXEL = (nn.Identity, nn.ReLU, nn.Dropout)  # an output depends on one input
 
@@ -34,21 +39,6 @@ class View:
     margin: int
 
 
-@dataclass(frozen=True)
-class Span:
-    """A tile along one axis of an image.
-
-    Args:
-        pixels: the tile.
-        entries: those of the class maps that it is interpolated from.
-        seen: the pixels that these entries see, from a multiple of the stride on.
-    """
-
-    pixels: slice
-    entries: slice
-    seen: slice
-
-
 def logits_in_tiles(
     network: nn.Module, image: Tensor, tile: int
 ) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -72,6 +62,9 @@ def logits_in_tiles(
         whole = slice(0, size[0]), slice(0, size[1])
         yield *whole, network(network_input(image[None], dtype))[0]
         return
+    if front_end := vgg_of(network):
+        yield from logits_behind_vgg(network, front_end, image, tile)
+        return
     view = view_of(network)
     assert isinstance(network, ClassMapper)  # else it has no view
     for rows in spans(size[0], tile, view):
@@ -83,19 +76,24 @@ def logits_in_tiles(
             yield rows.pixels, columns.pixels, maps
 
 
-def largest_input(network: nn.Module, size: tuple[int, int], tile: int) -> tuple[int, int]:
-    """Height and width of the largest part of an image on which `logits_in_tiles` runs a network.
+def largest_inputs(
+    network: nn.Module, shape: tuple[int, int, int], tile: int
+) -> list[tuple[nn.Module, tuple[int, int, int]]]:
+    """What `logits_in_tiles` runs on an image (C, H, W), each with the shape of its largest input.
 
     Raises:
         ValueError: as `logits_in_tiles`.
     """
+    channels, *size = shape
     if max(size) <= tile:
-        return size
+        return [(network, shape)]
+    if front_end := vgg_of(network):
+        return largest_inputs_behind_vgg(network, front_end, shape, tile)
     view = view_of(network)
     height, width = (
         max(span.seen.stop - span.seen.start for span in spans(side, tile, view)) for side in size
     )
-    return height, width
+    return [(network, (channels, height, width))]
 
 
 def view_of(network: nn.Module) -> View:
@@ -129,14 +127,14 @@ def view_of(network: nn.Module) -> View:
 
 def spans(size: int, tile: int, view: View) -> list[Span]:
     """Cuts one axis of an image into tiles of about equal size, `tile` pixels at the most."""
-    number, found = ceil(size / tile), []
-    for start, stop in ((size * n // number, size * (n + 1) // number) for n in range(number)):
-        lower, upper, _ = _neighbours(slice(start, stop), size, view.stride)
+    found = []
+    for pixels in cuts(size, tile):
+        lower, upper, _ = _neighbours(pixels, size, view.stride)
         entries = slice(int(lower[0]), int(upper[-1]) + 1)
         first = max(0, entries.start * view.stride - view.margin)
         last = entries.stop * view.stride + view.margin
         seen = slice(first - first % view.stride, min(size, last + -last % view.stride))
-        found.append(Span(slice(start, stop), entries, seen))
+        found.append(Span(pixels, entries, seen))
     return found
 
 

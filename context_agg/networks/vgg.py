@@ -122,8 +122,12 @@ class VGGFrontEnd(nn.Module):
         return {name: layer for name, layer in layers if isinstance(layer, nn.Conv2d)}
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.class_maps(self.normalised(with_margin(x)))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Images in 0..1 as the first layer expects them."""
         mean, std = (x.new_tensor(value)[:, None, None] for value in (self.mean, self.std))
-        return self.class_maps(with_margin((x - mean) / std))
+        return (x - mean) / std
 
     def class_maps(self, x: Tensor) -> Tensor:
         """The class maps of a normalised image that has its margin already.
@@ -184,22 +188,33 @@ class VGGFrontEnd(nn.Module):
             nn.init.zeros_(conv.bias)
 
 
+def outputs(side: int) -> int:
+    """How many outputs there are along a side of so many pixels: the last may see fewer than 8."""
+    return -(-side // STRIDE)
+
+
 def with_margin(x: Tensor) -> Tensor:
     """Reflects an image (N, C, H, W) about its border pixels, for `VGGFrontEnd.class_maps`.
 
     The border pixels themselves are not repeated; an image that is smaller than the margin is
     reflected again and again.
     """
-    rows, columns = (
-        _reflection(side, MARGIN, MARGIN + -side % STRIDE, x.device) for side in x.shape[2:]
-    )
-    return x.index_select(2, rows).index_select(3, columns)
+    rows, columns = (slice(0, outputs(side)) for side in x.shape[2:])
+    return seen_by(rows, columns, x)
 
 
-def _reflection(side: int, before: int, after: int, device: torch.device) -> Tensor:
-    """The pixels 0 to side - 1 and beyond: there and back like a light between two mirrors."""
+def seen_by(rows: slice, columns: slice, x: Tensor) -> Tensor:
+    """The part of `with_margin(x)` that these rows and columns of the class maps see."""
+    for axis, entries in ((2, rows), (3, columns)):
+        x = x.index_select(axis, _reflection(x.shape[axis], entries, x.device))
+    return x
+
+
+def _reflection(side: int, entries: slice, device: torch.device) -> Tensor:
+    """The pixels, 0 to side - 1, that are seen: there and back like a light between two mirrors."""
     period = max(2 * (side - 1), 1)
-    place = torch.arange(-before, side + after, device=device) % period
+    first, stop = STRIDE * entries.start - MARGIN, STRIDE * entries.stop + MARGIN
+    place = torch.arange(first, stop, device=device) % period
     return torch.where(place < side, place, period - place)
 
 

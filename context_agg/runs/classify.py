@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from context_agg.data.image_files import image_size, read_image, read_scene
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
-from context_agg.networks.tiles import largest_input, logits_in_tiles
+from context_agg.networks.tiles import largest_inputs, logits_in_tiles
 
 MOST_MEMORY = 6e9  # bytes, for labelling the pixels of one tile of an image
 TILE = 512  # pixels; the margin of the basic module then adds 28 % to the work
@@ -41,11 +41,13 @@ def label_pixels(
     check_network(spec, dense=True)
     width, height = image_size(file)
     try:
-        part = largest_input(network, (height, width), tile)
-        memory = memory_of(network, (1, spec.in_channels, *part))
+        inputs = largest_inputs(network, (spec.in_channels, height, width), tile)
+        dtype = next(network.parameters()).dtype
+        memory = max(memory_of(module, (1, *shape), dtype) for module, shape in inputs)
     except ValueError as error:  # too small for the network, or not to be cut
         raise ValueError(f"{file}: {error}") from error
     if memory > MOST_MEMORY:
+        _, (_, *part) = inputs[0]
         raise ValueError(
             f"{file}: labelling a part of {part[1]}x{part[0]} pixels with this network may take "
             f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; take a "
@@ -70,7 +72,9 @@ def check_network(spec: DataSpec, *, dense: bool) -> None:
         raise ValueError(f"the run was trained on {spec.name}, not to {task}")
 
 
-def memory_of(network: nn.Module, shape: tuple[int, ...]) -> float:
+def memory_of(
+    network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> float:
     """Bytes that a forward pass on a batch of this shape takes on the CPU, at the most.
 
     It is 3.5 times the largest input and output of a part of the network, because a convolution
@@ -86,7 +90,6 @@ def memory_of(network: nn.Module, shape: tuple[int, ...]) -> float:
     sizes_only = deepcopy(network).to("meta")  # computes nothing
     for part in sizes_only.modules():
         part.register_forward_hook(count)
-    dtype = next(sizes_only.parameters()).dtype
     with torch.inference_mode():
         sizes_only(torch.empty(shape, dtype=dtype, device="meta"))
     return 3.5 * largest

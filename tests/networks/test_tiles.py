@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from context_agg.analysis.receptive_field import support
 from context_agg.data.pixels import network_input
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.front_ends import FrontEnd, FrontEndNet
-from context_agg.networks.tiles import largest_input, logits_in_tiles, view_of
+from context_agg.networks.tiles import largest_inputs, logits_in_tiles, view_of
+from tests.joined_tiles import joined
+from tests.largest_tensor import LargestTensor
 
 SHAPES: dict[str, Any] = {"in_channels": 3, "image_size": (8, 8), "num_classes": 4, "dense": True}
 
@@ -40,18 +41,6 @@ def front_end_net() -> FrontEndNet:
 
 def pixels(height: int, width: int, channels: int = 3) -> Tensor:
     return torch.randint(0, 256, (channels, height, width), dtype=torch.uint8)
-
-
-@torch.no_grad()
-def joined(net: nn.Module, image: Tensor, tile: int) -> Tensor:
-    """The tiles put together; fails where they leave a gap or overlap."""
-    logits = torch.full((4, *image.shape[1:]), torch.nan, dtype=torch.float64)
-    for rows, columns, part in logits_in_tiles(net, image, tile):
-        assert max(part.shape[1:]) <= tile
-        assert logits[:, rows, columns].isnan().all()
-        logits[:, rows, columns] = part
-    assert not logits.isnan().any()
-    return logits
 
 
 @pytest.mark.parametrize(
@@ -123,21 +112,6 @@ def test_the_view_is_what_the_gradient_reaches(stride: int) -> None:
     assert first == middle * stride - view.margin
 
 
-class LargestTensor(TorchDispatchMode):
-    """Notes the bytes of the largest tensor of decimals that any operation makes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):  # type: ignore[no-untyped-def]  # noqa: ANN204
-        made = function(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(tensor, Tensor) and tensor.is_floating_point():
-                self.largest = max(self.largest, tensor.nbytes)
-        return made
-
-
 def tensors(stride: int, size: tuple[int, int]) -> tuple[int, int]:
     """Bytes of the largest tensor while an image is labelled, and those of its logits."""
     net, labels = network(stride), torch.zeros(size, dtype=torch.uint8)
@@ -159,10 +133,9 @@ def test_the_largest_input_is_the_largest_that_the_network_gets() -> None:
     net, image, got = network(4), pixels(131, 294), []
     net.front_end.register_forward_pre_hook(lambda _, inputs: got.append(inputs[0].shape[2:]))
     joined(net, image, 32)
-    assert largest_input(net, (131, 294), 32) == tuple(
-        max(sides) for sides in zip(*got, strict=True)
-    )
-    assert largest_input(net, (32, 5), 32) == (32, 5)
+    height, width = (max(sides) for sides in zip(*got, strict=True))
+    assert largest_inputs(net, (3, 131, 294), 32) == [(net, (3, height, width))]
+    assert largest_inputs(net, (3, 32, 5), 32) == [(net, (3, 32, 5))]
 
 
 @pytest.fixture(params=["a layer", "no class maps"])

@@ -13,7 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from context_agg.networks import vgg
-from context_agg.networks.vgg import VGGFrontEnd, bilinear_kernel, imagenet_file, with_margin
+from context_agg.networks.vgg import (
+    VGGFrontEnd,
+    bilinear_kernel,
+    imagenet_file,
+    seen_by,
+    with_margin,
+)
 
 NARROW = [2, 3, 3, 4, 4, 5]
 SIDES = [(500, 16), (628, 32), (852, 60), (884, 64), (900, 66), (1396, 128)]  # of the paper
@@ -130,6 +136,15 @@ def test_the_margin_is_numpy_s_reflection(size: tuple[int, int]) -> None:
     after = [186 + (-side) % 8 for side in size]
     padding = [(0, 0), (0, 0), (186, after[0]), (186, after[1])]
     assert np.array_equal(with_margin(x).numpy(), np.pad(x.numpy(), padding, mode="reflect"))
+
+
+@pytest.mark.parametrize("size", [(200, 190), (25, 9)])
+def test_a_part_of_the_class_maps_sees_the_reflection_of_the_whole_image(
+    size: tuple[int, int],
+) -> None:
+    x, rows, columns = image(*size), slice(1, 3), slice(0, 2)
+    whole = np.pad(x.numpy(), [(0, 0), (0, 0), (186, 194), (186, 194)], mode="reflect")
+    assert np.array_equal(seen_by(rows, columns, x).numpy(), whole[..., 8 : 24 + 372, 0 : 16 + 372])
 
 
 def test_each_channel_is_normalised_before_the_margin() -> None:

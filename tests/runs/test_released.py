@@ -16,15 +16,19 @@ from torch import Tensor, nn
 
 from context_agg import convert, predict
 from context_agg.cli.compose import compose_config
+from context_agg.data.pixels import network_input
 from context_agg.networks.context import DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.front_ends import FrontEndNet
+from context_agg.networks.tiles import largest_inputs
 from context_agg.runs import released
 from context_agg.runs.build import build_network
+from context_agg.runs.classify import MOST_MEMORY, TILE, label_pixels, memory_of
 from context_agg.runs.load import load_network
 from context_agg.runs.released import NETS, converted, settings
 from context_agg.runs.start_from import start_from
 from tests.caffe_file import caffemodel
+from tests.joined_tiles import joined
 
 # (name, kernel, maps, dilation) of each layer, as in the authors' files; "pool" halves the sides
 FRONT_END: list[tuple[str, int, int, int]] = [
@@ -314,6 +318,35 @@ def test_a_file_becomes_a_run_that_predict_takes(
     Image.fromarray(pixels).save(tmp_path / "street.png")
     predict.main([str(out), str(tmp_path / "street.png"), "--out", str(tmp_path / "labels")])
     assert (tmp_path / "labels" / "street_labels.png").is_file()
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_logits_in_tiles_are_those_of_the_whole_image(name: str) -> None:
+    cfg = settings(name)
+    cfg.front_end.widths, cfg.front_end.weights = NARROW, "random"
+    cfg.model.widths = [1] * len(cfg.model.dilations)
+    net = build_network(cfg, NETS[name].spec).double().eval()
+    image = torch.randint(0, 256, (3, 41, 75), dtype=torch.uint8)
+    with torch.no_grad():
+        whole = net(network_input(image[None], torch.float64))[0]
+    assert float(whole.std(dim=(1, 2)).max()) > 1e-3
+    torch.testing.assert_close(joined(net, image, 32, len(whole)), whole, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_largest_image_is_not_too_large_for_the_memory(name: str) -> None:
+    """In tiles of the default size; 134 million weights, of which none is computed."""
+    inputs = largest_inputs(network(name), (3, 10_000, 10_000), TILE)
+    assert max(memory_of(part, (1, *shape)) for part, shape in inputs) < MOST_MEMORY
+
+
+def test_a_tile_that_is_too_large_for_the_memory_is_refused(tmp_path: Path) -> None:
+    """conv1_1 gives 64 maps of the tile with its margin, 2,008 + 372 less 2 on each side."""
+    name, file = "dilation8_camvid", tmp_path / "street.png"
+    Image.new("RGB", (2001, 2001)).save(file)
+    taken = 3.5 * 4 * 2 * 64 * 2378**2 / 1e9
+    with pytest.raises(ValueError, match=rf"{taken:.1f} GB .* take a --tile below 2001"):
+        label_pixels(network(name), NETS[name].spec, file, 2001)
 
 
 @pytest.mark.usefixtures("narrow_nets")
