@@ -177,6 +177,30 @@ def test_without_the_plugin_the_message_says_how_to_get_it(
     assert refused.startswith("hydra/launcher=slurm needs hydra-submitit-launcher: pip install")
 
 
+@pytest.mark.parametrize(
+    ("programs", "said"),
+    [
+        ([], 'Could not detect "srun"'),
+        (["srun", "sbatch"], "sbatch: error: invalid partition specified: gpu"),
+    ],
+    ids=["no cluster", "no such partition"],
+)
+def test_what_slurm_refuses_is_one_message(
+    programs: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra 'slurm'")
+    for name in programs:
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)  # pytest's own cannot go to a job
+    monkeypatch.chdir(tmp_path)
+    message = str(call("train", "-m", *TINY, "seed=0,1", "hydra/launcher=slurm"))
+    assert message.startswith(said)
+    assert message.endswith("hydra/launcher=joblib runs a sweep on one machine")
+    assert not list(tmp_path.rglob("train.log"))
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_the_handler_of_a_scheduler_acts_when_its_job_hands_over(
     monkeypatch: pytest.MonkeyPatch, done: bool
