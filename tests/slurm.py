@@ -13,7 +13,10 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
+PROGRAMS = (
+    *("munged", "slurmctld", "slurmd"),
+    *("sbatch", "srun", "scancel", "scontrol", "sinfo", "squeue"),
+)
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 READY = 60  # seconds for the node to be ready
 
@@ -138,12 +141,22 @@ def _running(command: list[str], folder: Path, environment: Mapping[str, str]) -
             process.wait()
 
 
-def _end_processes(conf: str) -> None:
-    """Ends what is left of the jobs: the processes that know our slurm.conf."""
+def processes(conf: str) -> list[psutil.Process]:
+    """Those that know this slurm.conf: the daemons and the jobs."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get("SLURM_CONF") == conf:
-                process.kill()
+                found.append(process)
+    return found
+
+
+def _end_processes(conf: str) -> None:
+    """Ends what is left of the jobs."""
+    for process in (left := processes(conf)):
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=20)
 
 
 def _wait(ready: Callable[[], bool], folder: Path) -> None:

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from context_agg.cli import signals
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.sweeps import alternatives, file_params
-from context_agg.runs import devices
+from context_agg.runs import devices, slurm
 from context_agg.runs.claim import claim
 from context_agg.runs.directory import LAST, LOG, METRICS, PREVIOUS, forget
 from context_agg.runs.summary import epochs
@@ -169,6 +169,7 @@ class Sweep(Callback):
         launcher = config.hydra.launcher._target_
         if _is_slurm(config):
             signals.at_once(lambda: STAY)
+            slurm.tell_in_one_message()
         elif launcher != BASIC_LAUNCHER:
             if launcher == JOBLIB_LAUNCHER:
                 self._share_devices(config)
