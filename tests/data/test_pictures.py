@@ -94,6 +94,19 @@ def test_a_contact_sheet_has_pages_of_thirty(tmp_path: Path) -> None:
     assert sheet.finish() == []
 
 
+def test_pages_of_an_earlier_call_with_more_images_do_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "contact_sheet_notes.png").touch()
+    picture = Image.new("RGB", (80, 60))
+    for images, pages in ((63, 3), (31, 2), (1, 1), (0, 0)):
+        sheet = ContactSheet(tmp_path, CLASSES)
+        for number in range(images):
+            sheet.add(f"frame{number}.png", picture, {1})
+        sheet.finish()
+        names = ["contact_sheet.png", "contact_sheet_2.png", "contact_sheet_3.png"][:pages]
+        found = sorted(file.name for file in tmp_path.iterdir())
+        assert found == [*names, "contact_sheet_notes.png"]
+
+
 @pytest.mark.parametrize("name", [300 * "long" + "0001.png", "zwei\nZeilen.png", "\udcff.png", ""])
 def test_any_file_name_can_stand_on_a_sheet(name: str, tmp_path: Path) -> None:
     sheet = ContactSheet(tmp_path, CLASSES)
