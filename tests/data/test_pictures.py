@@ -39,8 +39,14 @@ def test_a_legend_has_the_colours_of_the_classes_that_occur_and_of_no_other() ->
     drawn = colours(below(with_legend(grey, CLASSES, {1, 3}), 100))
     assert drawn & set(table[1:5]) == {table[1], table[3]}
     assert colours(below(with_legend(grey, CLASSES, set()), 100)) == {(255, 255, 255)}
-    empty = np.asarray(below(with_legend(grey, CLASSES, {0}), 100))
-    assert (empty[..., 0] == empty[..., 2]).all()  # class 0 is an empty box: no colour
+
+
+@pytest.mark.parametrize("first", ["background", "sky"])
+def test_the_box_of_class_0_is_empty_only_if_it_is_the_background(first: str) -> None:
+    grey, size = Image.new("RGB", (640, 100)), 12
+    drawn = below(with_legend(grey, (first, *CLASSES[1:]), {0}), 100)
+    inside = drawn.getpixel((size // 2 + size // 2, size // 2 + size // 2))
+    assert inside == ((255, 255, 255) if first == "background" else (0, 0, 0))
 
 
 def test_frames_of_one_size_have_overlays_of_one_size_and_names_stay_in_place() -> None:
@@ -62,7 +68,7 @@ def test_the_overlay_file_is_the_overlay_with_its_legend(tmp_path: Path) -> None
     labels = torch.zeros(33, 47, dtype=torch.uint8)
     labels[3:9, 5:30] = 2
     image = torch.full((1, 33, 47), 90, dtype=torch.uint8)
-    overlay = overlay_of(image, labels, 5)
+    overlay = overlay_of(image, labels, CLASSES)
     numbers, shown = write_labels(tmp_path / "x", labels, overlay, CLASSES)
     with Image.open(numbers) as read:
         assert np.array_equal(np.asarray(read), labels.numpy())
