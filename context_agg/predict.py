@@ -123,7 +123,7 @@ def label(
     for number in sorted(occurring):
         share = counts[number] / labels.numel()
         yield f"  {number:>3} = {spec.classes[number]:<12} {share:.4f} of the pixels"
-    overlay = overlay_of(image, labels, len(spec.classes))
+    overlay = overlay_of(image, labels, spec.classes)
     for written in write_labels(out / file.stem, labels, overlay, spec.classes):
         yield f"  {written}"
     if sheet is not None:

@@ -42,12 +42,17 @@ class ContactSheet:
         return self._write(page) if page else []
 
     def finish(self) -> list[Path]:
-        """Writes the last page, if anything is on it.
+        """Writes the last page, if there is one; deletes those that an earlier call had beyond it.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if it cannot be written, or one of those not be deleted.
         """
-        return self._write(self._take_page()) if self.cells else []
+        written = self._write(self._take_page()) if self.cells else []
+        number = self.pages + 1
+        while (stale := self._page(number)).is_file():
+            stale.unlink()
+            number += 1
+        return written
 
     def _take_page(self) -> Image.Image:
         columns = min(COLUMNS, len(self.cells))
@@ -66,9 +71,12 @@ class ContactSheet:
         return page
 
     def _write(self, page: Image.Image) -> list[Path]:
-        name = "contact_sheet.png" if self.pages == 1 else f"contact_sheet_{self.pages}.png"
-        write_picture(page, self.folder / name)
-        return [self.folder / name]
+        path = self._page(self.pages)
+        write_picture(page, path)
+        return [path]
+
+    def _page(self, number: int) -> Path:
+        return self.folder / ("contact_sheet.png" if number == 1 else f"contact_sheet_{number}.png")
 
 
 def _cell(name: str, overlay: Image.Image) -> Image.Image:

@@ -8,19 +8,20 @@ from PIL import Image
 from torch import Tensor
 
 from context_agg.data.legend import with_legend
-from context_agg.data.palette import palette
+from context_agg.data.palette import has_background, palette
 
-OPACITY = 0.6  # of a class on the image; the background, class 0, is not shown
+OPACITY = 0.6  # of a class on the image
 
 
-def overlay_of(image: Tensor, labels: Tensor, num_classes: int) -> Image.Image:
-    """Colours an image by its labels.
+def overlay_of(image: Tensor, labels: Tensor, classes: Sequence[str]) -> Image.Image:
+    """Colours an image by its labels; the background, if there is one, stays as it is.
 
     Shape: image (C, H, W), labels (H, W), both uint8.
     """
     photo = Image.fromarray(image.expand(3, -1, -1).movedim(0, -1).numpy())
-    overlay = Image.blend(photo, _coloured(labels, num_classes).convert("RGB"), OPACITY)
-    overlay.paste(photo, mask=Image.fromarray(labels.numpy()).point([255] + 255 * [0]))
+    overlay = Image.blend(photo, _coloured(labels, len(classes)).convert("RGB"), OPACITY)
+    if has_background(classes):
+        overlay.paste(photo, mask=Image.fromarray(labels.numpy()).point([255] + 255 * [0]))
     return overlay
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from context_agg.data.palette import palette
+from context_agg.data.palette import has_background, palette
 
 FEWEST_LETTERS = 20  # that fit beside each other below the smallest picture
 SMALLEST = 12  # height of the letters, in pixels
@@ -38,7 +38,7 @@ def with_legend(
 def legend(
     classes: Sequence[str], places: Sequence[int], occurring: Container[int], width: int, size: int
 ) -> Image.Image:
-    """Draws a box and a name for each class that occurs; that of class 0 is empty.
+    """Draws a box and a name for each class that occurs; that of the background is empty.
 
     Args:
         classes: names of all classes.
@@ -57,7 +57,8 @@ def legend(
     for place, label in enumerate(places):
         if label in occurring:
             x, y = gap + place % columns * column, gap + place // columns * line
-            colour = tuple(colours[label]) if label else None  # an overlay does not colour class 0
+            uncoloured = label == 0 and has_background(classes)  # in an overlay
+            colour = None if uncoloured else tuple(colours[label])
             pen.rectangle((x, y, x + size - 1, y + size - 1), colour, "black")
             pen.text((x + size + gap, y + size // 2), names[label], "black", font, "lm")
     return drawn

@@ -1,5 +1,7 @@
 """Colours of the classes of dense data."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from context_agg.data.spec import VOID
 
 
 def palette(num_classes: int) -> Tensor:
-    """A colour for every label, uint8 (256, 3): black for class 0, the background, white for void.
+    """A colour for every label, uint8 (256, 3): black for class 0, white for void.
 
     Up to 20 other classes have colours of matplotlib's maps; more have hues a golden ratio apart.
     """
@@ -24,6 +26,14 @@ def palette(num_classes: int) -> Tensor:
     table[1:num_classes] = torch.from_numpy(255 * colours[: num_classes - 1, :3]).round().byte()
     table[VOID] = 255
     return table
+
+
+def has_background(classes: Sequence[str]) -> bool:
+    """Whether class 0 is that of all pixels that show nothing; then an overlay leaves it as it is.
+
+    So it is in VOC and in the scenes of digits. In CamVid class 0 is the sky.
+    """
+    return classes[0] == "background"
 
 
 def colourise(labels: Tensor, num_classes: int) -> Tensor:

@@ -39,8 +39,14 @@ def test_a_legend_has_the_colours_of_the_classes_that_occur_and_of_no_other() ->
     drawn = colours(below(with_legend(grey, CLASSES, {1, 3}), 100))
     assert drawn & set(table[1:5]) == {table[1], table[3]}
     assert colours(below(with_legend(grey, CLASSES, set()), 100)) == {(255, 255, 255)}
-    empty = np.asarray(below(with_legend(grey, CLASSES, {0}), 100))
-    assert (empty[..., 0] == empty[..., 2]).all()  # class 0 is an empty box: no colour
+
+
+@pytest.mark.parametrize("first", ["background", "sky"])
+def test_the_box_of_class_0_is_empty_only_if_it_is_the_background(first: str) -> None:
+    grey, size = Image.new("RGB", (640, 100)), 12
+    drawn = below(with_legend(grey, (first, *CLASSES[1:]), {0}), 100)
+    inside = drawn.getpixel((size // 2 + size // 2, size // 2 + size // 2))
+    assert inside == ((255, 255, 255) if first == "background" else (0, 0, 0))
 
 
 def test_frames_of_one_size_have_overlays_of_one_size_and_names_stay_in_place() -> None:
@@ -62,7 +68,7 @@ def test_the_overlay_file_is_the_overlay_with_its_legend(tmp_path: Path) -> None
     labels = torch.zeros(33, 47, dtype=torch.uint8)
     labels[3:9, 5:30] = 2
     image = torch.full((1, 33, 47), 90, dtype=torch.uint8)
-    overlay = overlay_of(image, labels, 5)
+    overlay = overlay_of(image, labels, CLASSES)
     numbers, shown = write_labels(tmp_path / "x", labels, overlay, CLASSES)
     with Image.open(numbers) as read:
         assert np.array_equal(np.asarray(read), labels.numpy())
@@ -92,6 +98,19 @@ def test_a_contact_sheet_has_pages_of_thirty(tmp_path: Path) -> None:
         assert first == (50 + numbers[0], 50 + numbers[0], 51 + numbers[0])
         assert seen & set(table[1:5]) == ({table[1], table[2]} if 62 in numbers else {table[1]})
     assert sheet.finish() == []
+
+
+def test_pages_of_an_earlier_call_with_more_images_do_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "contact_sheet_notes.png").touch()
+    picture = Image.new("RGB", (80, 60))
+    for images, pages in ((63, 3), (31, 2), (1, 1), (0, 0)):
+        sheet = ContactSheet(tmp_path, CLASSES)
+        for number in range(images):
+            sheet.add(f"frame{number}.png", picture, {1})
+        sheet.finish()
+        names = ["contact_sheet.png", "contact_sheet_2.png", "contact_sheet_3.png"][:pages]
+        found = sorted(file.name for file in tmp_path.iterdir())
+        assert found == [*names, "contact_sheet_notes.png"]
 
 
 @pytest.mark.parametrize("name", [300 * "long" + "0001.png", "zwei\nZeilen.png", "\udcff.png", ""])

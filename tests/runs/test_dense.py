@@ -264,7 +264,7 @@ def test_an_interrupted_label_file_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, labels = torch.zeros(1, 9, 9, dtype=torch.uint8), torch.ones(9, 9, dtype=torch.uint8)
-    overlay = overlay_of(image, labels, 3)
+    overlay = overlay_of(image, labels, "abc")
     written = write_labels(tmp_path / "x", labels, overlay, "abc")
     before = [file.read_bytes() for file in written]
 
@@ -278,12 +278,15 @@ def test_an_interrupted_label_file_leaves_the_old_one(
     assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == before
 
 
-def test_an_overlay_shows_the_classes_on_the_image() -> None:
+def test_an_overlay_shows_the_classes_on_the_image_but_not_the_background() -> None:
     image = torch.arange(0, 240, 20, dtype=torch.uint8).reshape(3, 2, 2)
     labels = torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8)
     mixed = 0.4 * image.double() + 0.6 * colourise(labels, 3).double()
     expected = torch.where(labels > 0, mixed, image.double()).movedim(0, -1)
-    np.testing.assert_allclose(np.asarray(overlay_of(image, labels, 3)), expected, atol=1)
+    shown = overlay_of(image, labels, ["background", "b", "c"])
+    np.testing.assert_allclose(np.asarray(shown), expected, atol=1)
+    shown = overlay_of(image, labels, ["sky", "b", "c"])
+    np.testing.assert_allclose(np.asarray(shown), mixed.movedim(0, -1), atol=1)
 
 
 def test_labelling_that_may_take_too_much_memory_is_refused(
