@@ -6,6 +6,9 @@ from typing import Any
 VOID = 255
 """The label of a pixel that has no class; such a pixel never counts."""
 
+FOR_RESEARCH = ("CamVid", "Cityscapes")
+"""Data sets whose terms allow research only, by name."""
+
 
 @dataclass(frozen=True)
 class DataSpec:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.data.spec import DataSpec
+from context_agg.data.spec import FOR_RESEARCH, DataSpec
 from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
 from context_agg.runs.finished import changed_settings
 from context_agg.runs.intervals import estimate
@@ -87,6 +87,9 @@ def model_card(
     whole: Any = OmegaConf.to_container(cfg)
     settings = {key: whole[key] for key in SHOWN if whole.get(key) is not None}
     settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
+    terms = ""
+    if spec.name in FOR_RESEARCH:
+        terms = f"{spec.name} is for research; so is this network.\n\n"
     settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
     return f"""\
 # {name}
@@ -103,6 +106,7 @@ width) in {len(spec.classes)} classes: {", ".join(spec.classes)}.
 from 0 (black) to 1 (white).
 - It returns logits ({logits}).
 
+{terms}\
 ## Scores
 
 {_table(cfg.seed, scores)}

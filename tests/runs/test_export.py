@@ -201,3 +201,11 @@ def test_a_card_shows_no_folder_of_the_data(
     monkeypatch.setenv("CONTEXT_AGG_DATA", "/a/private/folder")
     export.export(MODELS / "basic_mnist", tmp_path / "out")
     assert "private" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_card_states_the_terms_of_data_that_are_for_research(tmp_path: Path) -> None:
+    for model in ("camvid", "basic_mnist"):
+        export.export(MODELS / model, tmp_path / model)
+    stated = "CamVid is for research; so is this network."
+    assert stated in (tmp_path / "camvid" / "README.md").read_text()
+    assert "research" not in (tmp_path / "basic_mnist" / "README.md").read_text()
