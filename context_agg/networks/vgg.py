@@ -150,7 +150,9 @@ class VGGFrontEnd(nn.Module):
     def enlarge(self, logits: Tensor, x: Tensor) -> Tensor:
         """Enlarges logits (N, K, h, w) at the places of the class maps to the image x."""
         enlarged = UPSAMPLINGS[self.upsampling](logits)
-        return enlarged[..., : x.shape[-2], : x.shape[-1]]
+        for axis in (2, 3):  # a slice would tie an exported program to the sides it is traced with
+            enlarged = enlarged.index_select(axis, torch.arange(x.shape[axis], device=x.device))
+        return enlarged
 
     def load_imagenet(self, file: Path) -> None:
         """Takes all weights but those of the last layer from torchvision's VGG-16.

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_a_dense_network_s_program_takes_images_of_any_size(
     network = build(SCENES, *overrides).double()
     exported = loaded(network, SCENES, tmp_path)
     for count, height, width in ((1, 13, 17), (2, 40, 31), (3, 7, 64), (1, 6, 6), (0, 9, 8)):
+        x = torch.rand(count, 3, height, width, dtype=torch.float64)
+        torch.testing.assert_close(exported(x), network(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (13, 24)], ids=str)
+@pytest.mark.parametrize("upsampling", ["bilinear", "deconvolution", "probabilities"])
+def test_a_program_of_vgg_takes_images_of_any_size(
+    upsampling: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    narrow = ["front_end.widths=[2,3,3,4,4,5]", "front_end.weights=random"]
+    spec = replace(SCENES, image_size=size)
+    overrides = ["front_end=vgg16", *narrow, f"front_end.upsampling={upsampling}"]
+    network = build(spec, "model=front_end", *overrides).double()
+    exported = loaded(network, spec, tmp_path)
+    for count, height, width in ((1, 16, 24), (2, 40, 31), (3, 9, 64)):
         x = torch.rand(count, 3, height, width, dtype=torch.float64)
         torch.testing.assert_close(exported(x), network(x), rtol=1e-12, atol=1e-12)
 
