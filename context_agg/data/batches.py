@@ -67,6 +67,11 @@ class BatchDataset(Dataset[Images], ABC):
     def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images: ...
 
     @property
+    def one_size(self) -> bool:
+        """Whether any of the images, with their random changes, can be in one batch."""
+        return True
+
+    @property
     def kinds(self) -> Sequence[Hashable]:
         """What images must agree in to be in one batch; empty if they all do."""
         return ()

@@ -74,7 +74,11 @@ class LabelledParts:
         check = HeaderCheck()
         sizes = {part: [check(*pair) for pair in self.files[part]] for part in PARTS}
         if crop is None and batch_size > 1:
-            _check_one_size(self.files["train"], sizes["train"])
+            trained = ("train", "val") if held_out == "test" else ("train",)
+            _check_one_size(
+                [pair for part in trained for pair in self.files[part]],
+                [size for part in trained for size in sizes[part]],
+            )
         pixels = sum(height * width for part in PARTS for height, width in sizes[part])
         fits = 4 * pixels <= memory * 1e9  # three bytes of colour, and one of label
         datasets = []

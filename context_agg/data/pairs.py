@@ -38,6 +38,10 @@ class PairDataset(BatchDataset):
         return self.view is None or self.view.finite
 
     @property
+    def one_size(self) -> bool:
+        return bool(self.view and self.view.crop) or len(set(self.sizes)) == 1
+
+    @property
     def kinds(self) -> Sequence[Hashable]:
         return self.sizes
 

@@ -1,7 +1,6 @@
 """Random views of labelled images: the image and its labels always share one geometry."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 from torchvision.tv_tensors import Image, Mask
 
+from context_agg.data.pixels import reflected
 from context_agg.data.spec import VOID
 from context_agg.ops.checks import check_number, check_wholes
 
@@ -27,7 +27,7 @@ class RandomView:
         mirror: whether half of the images are mirrored, left to right.
         zoom: the scale factor is log-uniform between 1 / (1 + zoom) and 1 + zoom; at most 10.
         crop: height and width of what is cut out at random, in pixels; None: the image's own.
-            Where an image is smaller, the rest is black, and void.
+            Where an image is smaller, the rest is its reflection, and void.
 
     Raises:
         ValueError: for a value that is not valid.
@@ -77,15 +77,27 @@ def _cropped(
     image: Tensor, labels: Tensor, size: tuple[int, int], generator: np.random.Generator
 ) -> Pair:
     spare = [have - want for have, want in zip(labels.shape[-2:], size, strict=True)]
-    below, right = (max(0, -pixels) for pixels in spare)
     for _ in range(TRIES):
-        top, left = (int(generator.integers(0, max(0, pixels) + 1)) for pixels in spare)
-        window = partial(functional.crop, top=top, left=left, height=size[0], width=size[1])
-        padding = [0, 0, right, below]
-        cut = window(functional.pad(labels, padding, fill=VOID))
+        rows, columns = (
+            torch.arange(want) + int(generator.integers(min(0, pixels), max(0, pixels) + 1))
+            for pixels, want in zip(spare, size, strict=True)
+        )
+        cut = _taken(labels, rows, columns)
+        cut[_outside(rows, labels.shape[-2])] = VOID
+        cut[:, _outside(columns, labels.shape[-1])] = VOID
         if (cut != VOID).any():
             break
-    return window(functional.pad(image, padding)), cut
+    return _taken(image, rows, columns), cut
+
+
+def _taken(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels at these places; beyond its borders x is reflected."""
+    rows, columns = reflected(rows, x.shape[-2]), reflected(columns, x.shape[-1])
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def _outside(places: Tensor, side: int) -> Tensor:
+    return (places < 0) | (places >= side)
 
 
 def together(pairs: Sequence[Pair]) -> Pair:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from context_agg.data.pixels import reflected
 from context_agg.networks.context import DilatedConv2d, crop
 from context_agg.ops.checks import check_choice, check_number, check_wholes
 
@@ -208,16 +209,10 @@ def with_margin(x: Tensor) -> Tensor:
 def seen_by(rows: slice, columns: slice, x: Tensor) -> Tensor:
     """The part of `with_margin(x)` that these rows and columns of the class maps see."""
     for axis, entries in ((2, rows), (3, columns)):
-        x = x.index_select(axis, _reflection(x.shape[axis], entries, x.device))
+        first, stop = STRIDE * entries.start - MARGIN, STRIDE * entries.stop + MARGIN
+        places = torch.arange(first, stop, device=x.device)
+        x = x.index_select(axis, reflected(places, x.shape[axis]))
     return x
-
-
-def _reflection(side: int, entries: slice, device: torch.device) -> Tensor:
-    """The pixels, 0 to side - 1, that are seen: there and back like a light between two mirrors."""
-    period = max(2 * (side - 1), 1)
-    first, stop = STRIDE * entries.start - MARGIN, STRIDE * entries.stop + MARGIN
-    place = torch.arange(first, stop, device=device) % period
-    return torch.where(place < side, place, period - place)
 
 
 def _bilinear(logits: Tensor) -> Tensor:

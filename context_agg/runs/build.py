@@ -53,6 +53,11 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
     del os.environ["PL_GLOBAL_SEED"]
     data = make(ImageData, "data", cfg.data)
     data.shard = shard or Shard()
+    if data.shard.ranks > 1 and not data.train.one_size:
+        raise ValueError(
+            f"the training images have different sizes, and {data.shard.ranks} processes train on "
+            "one batch together; cut all to one size with data.crop=[H,W], or start one process"
+        )
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
     network = build_network(cfg, data.spec)

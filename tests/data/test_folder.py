@@ -9,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from context_agg.cli.compose import compose_config
+from context_agg.data.batches import Shard
 from context_agg.data.folder import load_folder
 from context_agg.data.spec import VOID
+from context_agg.runs.build import build
 from tests.fake_pairs import STEP, folder_labels, picture, write_folder, write_pair
 
 OPTIONS: dict[str, Any] = {
@@ -87,13 +90,29 @@ def test_grey_images_and_other_endings_are_read_in_colour(tmp_path: Path) -> Non
 
 def test_images_of_different_sizes_need_a_crop_or_batches_of_one(tmp_path: Path) -> None:
     write_folder(tmp_path, 10, SIZES)
+    for part, size in (("train", (12, 15)), ("val", (9, 20)), ("test", (12, 15))):
+        write_folder(tmp_path / "joined", 4, (size,), part)
+    load(tmp_path / "joined")
     with pytest.raises(ValueError, match=r"pixels and .*, so they cannot be in one batch; cut all"):
         load(tmp_path)
+    with pytest.raises(ValueError, match="cannot be in one batch"):  # those to train on, joined
+        load(tmp_path / "joined", held_out="test")
     for options, shapes in (({"crop": [8, 8]}, {(8, 8)}), ({"batch_size": 1}, set(SIZES))):
         data = load(tmp_path, **options)
         seen = {tuple(images.shape[2:]) for images, _ in data.train_dataloader()}
         assert seen <= shapes
         assert data.spec.image_size in shapes
+
+
+def test_processes_that_share_a_batch_need_images_of_one_size(tmp_path: Path) -> None:
+    write_folder(tmp_path, 10, SIZES)
+    options = [f"data.root={tmp_path}", "data.classes=[road,car,sky]", "data.ignore=9"]
+    overrides = ["experiment=camvid_front_end", "data=folder", *options, "data.batch_size=1"]
+    build(compose_config(*overrides, "data.crop=[8,8]"), Shard(0, 2))
+    cfg = compose_config(*overrides, "data.crop=null")
+    build(cfg)
+    with pytest.raises(ValueError, match="different sizes, and 2 processes train on one batch"):
+        build(cfg, Shard(0, 2))
 
 
 def test_held_out_images_are_in_one_batch_only_with_those_of_their_size(tmp_path: Path) -> None:

@@ -469,6 +469,7 @@ def test_a_stage_has_the_settings_of_the_paper(stage: str) -> None:
     assert (cfg.optimizer.lr, cfg.optimizer.momentum) == (rate, momentum)
     assert (cfg.optimizer.bias_lr, cfg.optimizer.weight_decay) == (2, 0.0005)
     assert cfg.data.batch_size * parts == images
+    assert (cfg.data.mirror, cfg.data.zoom) == (True, 0)
     if steps is not None:
         per_epoch = -(-TRAINING_IMAGES[stage.partition("_")[0]] // images)
         assert cfg.trainer.max_epochs * per_epoch == pytest.approx(steps, rel=0.02)
