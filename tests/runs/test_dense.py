@@ -19,7 +19,7 @@ from context_agg.data.digits import digit_sets
 from context_agg.data.images import ImageData
 from context_agg.data.label_files import overlay_of, write_labels
 from context_agg.data.palette import colourise, palette
-from context_agg.data.spec import VOID
+from context_agg.data.spec import VOID, DataSpec
 from context_agg.evaluate import evaluate
 from context_agg.runs import classify
 from context_agg.runs.classify import memory_of
@@ -189,9 +189,77 @@ def test_labels_in_tiles_are_those_of_the_whole_image(stages: Path, tmp_path: Pa
     assert len(whole.unique()) > 1
 
 
+@pytest.mark.parametrize(("size", "scale"), [((47, 131), 0.41), ((94, 61), 1.7)])
+def test_a_scaled_image_is_labelled_as_one_that_has_been_scaled_before(
+    size: tuple[int, int], scale: float, stages: Path, tmp_path: Path
+) -> None:
+    """Pillow scales the image; its labels are repeated where a pixel's centre falls on them."""
+    network, spec = load_network(stages / "joint")
+    images, _ = make_scenes(digit_sets()[2], 1, size=131, digits=4, seed=(5,))
+    images[:, :, :2] = torch.tensor([0, 255], dtype=torch.uint8)[:, None]  # are not stretched
+    own = Image.fromarray(images[0, 0, : size[1], : size[0]].numpy())
+    own.save(tmp_path / "own.png")
+    width, height = (round(scale * side) for side in size)
+    small = np.array(own.resize((width, height), Image.Resampling.BILINEAR))
+    said, image, labels = classify.label_pixels(network, spec, tmp_path / "own.png", 32, scale)
+    assert said.endswith(f", scaled to {width}x{height}")
+    assert np.array_equal(image[0], np.asarray(own))
+    with torch.no_grad():
+        answer = network(torch.from_numpy(small)[None, None].float() / 255).argmax(1)[0]
+    rows, columns = (
+        ((torch.arange(n) + 0.5) * m / n).long()
+        for n, m in zip(size[::-1], answer.shape, strict=True)
+    )
+    assert torch.equal(labels.long(), answer[rows][:, columns])
+    assert len(labels.unique()) > 1
+
+
+def test_a_notice_names_sizes_and_a_scale_where_the_image_is_far_from_the_training_images() -> None:
+    spec = DataSpec("CamVid", 3, (180, 240), ("sky", "road"), dense=True)
+    for size, scale in (((150, 121), 1), ((480, 480), 1), ((1500, 2000), 0.12), ((90, 120), 1)):
+        assert classify.size_notice(spec, torch.empty(3, *size), scale) is None
+    said = classify.size_notice(spec, torch.empty(3, 2000, 1500), 1)
+    assert said is not None
+    assert "240x180" in said
+    assert "1500x2000;" in said
+    assert said.endswith("try --scale 0.12")
+    said = classify.size_notice(spec, torch.empty(3, 90, 119), 1)
+    assert said is not None
+    assert said.endswith("try --scale 2")
+    assert "--scale 0.5;" in str(classify.size_notice(spec, torch.empty(3, 1000, 2000), 0.5))
+
+
+def test_predict_writes_the_labels_of_a_scaled_image_in_its_own_size(
+    stages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, _ = make_scenes(digit_sets()[2], 1, size=131, digits=4, seed=(5,))
+    Image.fromarray(images[0, 0].numpy()).save(tmp_path / "big.png")
+    command = [str(stages / "joint"), str(tmp_path / "big.png"), "--out", str(tmp_path)]
+    predict.main(command)
+    assert "try --scale 0.24" in capsys.readouterr().out
+    predict.main([*command, "--scale", "0.24"])
+    printed = capsys.readouterr().out
+    assert ", scaled to 31x31" in printed
+    assert "--scale" not in printed
+    with Image.open(tmp_path / "big_labels.png") as labels:
+        assert labels.size == (131, 131)
+
+
+def test_a_scaled_image_of_too_many_pixels_is_refused(stages: Path, tmp_path: Path) -> None:
+    network, spec = load_network(stages / "context")
+    Image.new("L", (2000, 1000)).save(tmp_path / "x.png")
+    with pytest.raises(
+        ValueError, match=r"scaled by 8 it has 16000x8000 pixels, more than 100 mil"
+    ):
+        classify.label_pixels(network, spec, tmp_path / "x.png", scale=8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["scene.png", "--scale", "0"], "--scale=0.0 must be above 0, and 100 at the most"),
+        (["scene.png", "--scale", "nan"], "--scale=nan must be above 0, and 100 at the most"),
+        (["scene.png", "--scale", "1e308"], "must be above 0, and 100 at the most"),
         (["scene.png", "--tile", "31"], "--tile=31 must be a whole number, 32 or more"),
         (["scene.png", "--tile", "0"], "--tile=0 must be a whole number, 32 or more"),
         (["."], "holds no images"),
