@@ -31,15 +31,20 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # number of classes to print, the most probable first
 LEAST_TILE = 32  # pixels
+MOST_SCALE = 100
 
 
 def predict(
-    run_dir: Path, files: Sequence[Path], out: Path | None = None, tile: int | None = None
+    run_dir: Path,
+    files: Sequence[Path],
+    out: Path | None = None,
+    tile: int | None = None,
+    scale: float | None = None,
 ) -> None:
     """Prints what a run says of image files, each as soon as it is known.
 
-    What is wrong with a file goes to stderr, and the next file follows. `label` describes `out` and
-    `tile`; a run on dense data takes folders of images too.
+    What is wrong with a file goes to stderr, and the next file follows. `label` describes `out`,
+    `tile` and `scale`; a run on dense data takes folders of images too.
 
     Raises:
         FileNotFoundError: if there is no such run, or no image in a folder.
@@ -57,15 +62,17 @@ def predict(
     answer, sheet = partial(say, network, spec), None
     if spec.dense:
         out, tile = out or Path("predictions"), TILE if tile is None else tile
+        scale = 1.0 if scale is None else scale
         check_tile(tile)
+        check_scale(scale)
         check_folder(out)
         check_apart(files, out)
         folders = any(file.is_dir() for file in files)
         files = with_folders(files)
         check_names(files)
         sheet = contact_sheet(out, spec) if folders else None
-        answer = partial(label, network, spec, out=out, tile=tile, sheet=sheet)
-    for name, value in (("out", out), ("tile", tile)):
+        answer = partial(label, network, spec, out=out, tile=tile, scale=scale, sheet=sheet)
+    for name, value in (("out", out), ("tile", tile), ("scale", scale)):
         if value is not None and not spec.dense:
             raise ValueError(f"--{name}={value}: {run_dir} does not label pixels")
     unanswered = 0
@@ -99,6 +106,7 @@ def label(
     file: Path,
     out: Path,
     tile: int,
+    scale: float,
     sheet: "ContactSheet | None",
 ) -> Iterator[str]:
     """Writes labels and overlay of an image to `out`; the lines on it, with each class's share.
@@ -109,15 +117,18 @@ def label(
         file: the image.
         out: folder, which is made if it is not there.
         tile: the most pixels of the height and the width that are computed at a time.
+        scale: by which the image is enlarged or reduced for the network.
         sheet: shows the overlay too.
     """
     import torch
 
     from context_agg.data.label_files import overlay_of, write_labels  # matplotlib
-    from context_agg.runs.classify import label_pixels
+    from context_agg.runs.classify import label_pixels, size_notice
 
-    description, image, labels = label_pixels(network, spec, file, tile)
+    description, image, labels = label_pixels(network, spec, file, tile, scale)
     yield f"{file}: {description}"
+    if notice := size_notice(spec, image, scale):
+        yield f"  {notice}"
     counts = torch.bincount(labels.flatten()).tolist()
     occurring = {number for number, count in enumerate(counts) if count > 0}
     for number in sorted(occurring):
@@ -149,6 +160,12 @@ def check_tile(tile: int) -> None:
     from context_agg.ops.checks import check_whole  # torch
 
     check_whole("--tile", tile, LEAST_TILE)
+
+
+def check_scale(scale: float) -> None:
+    """Refuses a factor that no image can be scaled by."""
+    if not 0 < scale <= MOST_SCALE:
+        raise ValueError(f"--scale={scale} must be above 0, and {MOST_SCALE} at the most")
 
 
 def check_apart(files: Sequence[Path], out: Path) -> None:
@@ -198,8 +215,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         help="for dense data, how much of an image is computed at a time (default: 512)",
     )
+    parser.add_argument(
+        "--scale",
+        metavar="FACTOR",
+        type=float,
+        help="for dense data, the network sees the image scaled by it (default: 1); the labels "
+        "have the image's own size",
+    )
     given = parser.parse_args(arguments)
-    predict(given.run_dir, given.files, given.out, given.tile)
+    predict(given.run_dir, given.files, given.out, given.tile, given.scale)
 
 
 if __name__ == "__main__":

@@ -131,12 +131,12 @@ def plot_streets() -> Figure:
     names = sorted(file.stem for file in STREETS.glob("*.png") if "_labels" not in file.stem)
     images, truth = (torch.stack(parts) for parts in zip(*map(street, names), strict=True))
     truth = truth.where(truth < len(CLASSES), VOID)
-    columns = {"image": images, "truth": colourise(truth, len(CLASSES))}
+    columns = {"image": images, "truth": colourise(truth, CLASSES)}
     for model, title in MODELS.items():
         network, _ = load_network(ROOT / "models" / model)
         with torch.no_grad():
             answer = network(network_input(images)).argmax(1)
-        columns[title] = colourise(answer.where(truth != VOID, VOID), len(CLASSES))
+        columns[title] = colourise(answer.where(truth != VOID, VOID), CLASSES)
     figure = Figure(figsize=(9, 1.5 * len(names) + 0.6), layout="constrained")
     panels = figure.subplots(len(names), len(columns), squeeze=False)
     for column, (title, pictures) in zip(panels.T, columns.items(), strict=True):

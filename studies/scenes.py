@@ -153,12 +153,12 @@ def plot_scenes(scenes: int = 3) -> Figure:
     data, _ = build(compose_config("experiment=scenes_front_end"))
     images, truth = data.test.images[:scenes], data.test.target[:scenes]
     classes = data.spec.classes
-    columns = [images.expand(-1, 3, -1, -1), colourise(truth, len(classes))]
+    columns = [images.expand(-1, 3, -1, -1), colourise(truth, classes)]
     for name in SHOWN:
         network, _ = load_network(ROOT / "models" / name)
         with torch.no_grad():
             answer = network(network_input(images)).argmax(1)
-        columns.append(colourise(answer.where(truth != VOID, VOID), len(classes)))
+        columns.append(colourise(answer.where(truth != VOID, VOID), classes))
     figure = Figure(figsize=(7.5, 1.55 * scenes + 0.7), layout="constrained")
     panels = figure.subplots(scenes, len(columns))
     for column, title, pictures in zip(panels.T, TITLES, columns, strict=True):
@@ -179,7 +179,7 @@ def plot_scenes(scenes: int = 3) -> Figure:
 
 def class_patches(classes: Sequence[str]) -> list[Patch]:
     """The colour of every class, and of void, for a legend."""
-    table = palette(len(classes)).double() / 255
+    table = palette(classes).double() / 255
     labels = {name: number for number, name in enumerate(classes)} | {"void": VOID}
     return [
         Patch(facecolor=tuple(table[label].tolist()), edgecolor="0.4", label=name)

@@ -34,7 +34,7 @@ class LabelImages(L.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageData)
         images, truth = data.held_out.stored(slice(self.images))
-        classes = len(pl_module.spec.classes)
+        classes = pl_module.spec.classes
         with torch.no_grad():
             dtype = next(pl_module.parameters()).dtype
             x = network_input(images.to(pl_module.device), dtype)

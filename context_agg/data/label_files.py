@@ -19,7 +19,7 @@ def overlay_of(image: Tensor, labels: Tensor, classes: Sequence[str]) -> Image.I
     Shape: image (C, H, W), labels (H, W), both uint8.
     """
     photo = Image.fromarray(image.expand(3, -1, -1).movedim(0, -1).numpy())
-    overlay = Image.blend(photo, _coloured(labels, len(classes)).convert("RGB"), OPACITY)
+    overlay = Image.blend(photo, _coloured(labels, classes).convert("RGB"), OPACITY)
     if has_background(classes):
         overlay.paste(photo, mask=Image.fromarray(labels.numpy()).point([255] + 255 * [0]))
     return overlay
@@ -42,7 +42,7 @@ def write_labels(
         OSError: if they cannot be written; it names the file. None is left half-written.
     """
     pictures = {
-        "labels": _coloured(labels, len(classes)),
+        "labels": _coloured(labels, classes),
         "overlay": with_legend(overlay, classes, set(torch.unique(labels).tolist())),
     }
     written = []
@@ -70,8 +70,8 @@ def write_picture(picture: Image.Image, path: Path) -> None:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _coloured(labels: Tensor, num_classes: int) -> Image.Image:
+def _coloured(labels: Tensor, classes: Sequence[str]) -> Image.Image:
     """An image whose values are the labels, with a palette."""
     coloured = Image.fromarray(labels.numpy()).convert("P")
-    coloured.putpalette(palette(num_classes).flatten().tolist())
+    coloured.putpalette(palette(classes).flatten().tolist())
     return coloured

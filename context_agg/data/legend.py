@@ -53,7 +53,7 @@ def legend(
     columns = max(1, (width - gap) // column)
     rows = ceil(len(places) / columns)
     drawn = Image.new("RGB", (max(width, gap + column), rows * line + gap), "white")
-    pen, colours = ImageDraw.Draw(drawn), palette(len(classes)).tolist()
+    pen, colours = ImageDraw.Draw(drawn), palette(classes).tolist()
     for place, label in enumerate(places):
         if label in occurring:
             x, y = gap + place % columns * column, gap + place // columns * line

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from context_agg.data.image_files import image_size, read_image, read_scene
+from context_agg.data.image_files import MOST_PIXELS, image_size, read_image, read_scene
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
 from context_agg.networks.tiles import largest_inputs, logits_in_tiles
@@ -28,18 +29,25 @@ def classify(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, dict[
 
 
 def label_pixels(
-    network: nn.Module, spec: DataSpec, file: Path, tile: int = TILE
+    network: nn.Module, spec: DataSpec, file: Path, tile: int = TILE, scale: float = 1
 ) -> tuple[str, Tensor, Tensor]:
     """Describes what was done to an image; gives it, uint8 (C, H, W), and its labels (H, W).
 
-    The logits are computed tile by tile; `tile` is the most pixels of a tile's height and width.
+    The network sees the image scaled; each pixel then has the label of the nearest scaled one. The
+    logits are computed tile by tile; `tile` is the most pixels of a tile's height and width.
 
     Raises:
         OSError, ValueError: if the network does not label pixels of grey or colour images, if it
-            would need more than `MOST_MEMORY` for a tile, or as `read_scene` and `logits_in_tiles`.
+            would need more than `MOST_MEMORY` for a tile, if the scaled image has more than
+            `MOST_PIXELS`, or as `read_scene` and `logits_in_tiles`.
     """
     check_network(spec, dense=True)
-    width, height = image_size(file)
+    width, height = (max(1, round(scale * side)) for side in image_size(file))
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"{file}: scaled by {scale:g} it has {width}x{height} pixels, more than "
+            f"{MOST_PIXELS // 10**6} million, the limit; take a smaller --scale"
+        )
     try:
         inputs = largest_inputs(network, (spec.in_channels, height, width), tile)
         dtype = next(network.parameters()).dtype
@@ -54,11 +62,33 @@ def label_pixels(
             f"--tile below {min(tile, max(width, height))}"
         )
     image, description = read_scene(file, spec)
-    labels = torch.empty(image.shape[1:], dtype=torch.uint8)
+    seen = image
+    if scale != 1:
+        seen = interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+        description += f", scaled to {width}x{height}"
+    labels = torch.empty(height, width, dtype=torch.uint8)
     with torch.inference_mode():
-        for rows, columns, logits in logits_in_tiles(network, image, tile):
+        for rows, columns, logits in logits_in_tiles(network, seen, tile):
             labels[rows, columns] = logits.argmax(0)
+    if scale != 1:
+        labels = interpolate(labels[None, None], image.shape[1:], mode="nearest-exact")[0, 0]
     return description, image, labels
+
+
+def size_notice(spec: DataSpec, image: Tensor, scale: float) -> str | None:
+    """What to tell of an image, (C, H, W), whose size is far from that of the training images.
+
+    It is told where the longer side, scaled, is more than twice or less than half as long.
+    """
+    longer, trained = max(image.shape[1:]), max(spec.image_size)
+    if 1 / 2 <= scale * longer / trained <= 2:
+        return None
+    (height, width), (trained_height, trained_width) = image.shape[1:], spec.image_size
+    return (
+        f"the training images have {trained_width}x{trained_height} pixels, this one {width}x"
+        f"{height}{f' and --scale {scale:g}' if scale != 1 else ''}; if what it shows has another "
+        f"size than in training, try --scale {trained / longer:.2g}"
+    )
 
 
 def check_network(spec: DataSpec, *, dense: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,27 @@ pytestmark = pytest.mark.browser
 SCORES = {"test/loss": 0.5, "test/accuracy": 0.75, "final/accuracy": 0.7, "seconds": 3.0}
 
 
+def write_runs(folder: Path, variant: str, seeds: int, value: Callable[[int, int], float]) -> None:
+    """Writes the logs of finished runs of 5 epochs whose scalars are value(epoch, seed)."""
+    for seed in range(seeds):
+        run_dir = folder / variant / f"seed-{seed}"
+        with SummaryWriter(str(run_dir)) as writer:
+            for epoch in range(1, 6):
+                for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
+                    sign = -1 if tag == "train/loss" else 1
+                    writer.add_scalar(tag, sign * value(epoch, seed), epoch)
+        (run_dir / "metrics.json").write_text(json.dumps({**SCORES, "epochs": 5}))
+        (run_dir / ".hydra").mkdir()
+        settings = f"{variant.replace('=', ': ')}\nseed: {seed}\n"
+        (run_dir / ".hydra" / "config.yaml").write_text(settings)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two variants of two seeds; val/accuracy is 0.1 epoch + 0.02 seed, + 0.3 for the first."""
     folder = tmp_path_factory.mktemp("sweep of two")
-    for variant, start in (("backprop=auto", 0.3), ("backprop=broken", 0.0)):
-        for seed in range(2):
-            run_dir = folder / variant / f"seed-{seed}"
-            with SummaryWriter(str(run_dir)) as writer:
-                for epoch in range(1, 6):
-                    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
-                        value = start + 0.1 * epoch + 0.02 * seed
-                        writer.add_scalar(tag, -value if tag == "train/loss" else value, epoch)
-            (run_dir / "metrics.json").write_text(json.dumps({**SCORES, "epochs": 5}))
-            (run_dir / ".hydra").mkdir()
-            settings = f"{variant.replace('=', ': ')}\nseed: {seed}\n"
-            (run_dir / ".hydra" / "config.yaml").write_text(settings)
+    write_runs(folder, "backprop=auto", 2, lambda epoch, seed: 0.3 + 0.1 * epoch + 0.02 * seed)
+    write_runs(folder, "backprop=broken", 2, lambda epoch, seed: 0.1 * epoch + 0.02 * seed)
     main([str(folder)])
     return folder
 
@@ -55,10 +61,15 @@ def tip(page: Chrome) -> str:
     return found.text if found.is_displayed() else ""
 
 
+def corners(curve: WebElement) -> list[tuple[float, float]]:
+    """Where a curve has its values, epoch by epoch, in pixels of the chart."""
+    found = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", curve.get_attribute("d") or "")
+    return [(float(x), float(y)) for x, y in found]
+
+
 def hover(page: Chrome, curve: WebElement, epoch: int) -> None:
     """Moves the pointer to where a curve has its value of an epoch."""
-    corners = re.findall(r"[ML]([\d.]+) ([\d.]+)", curve.get_attribute("d") or "")
-    x, y = map(float, corners[epoch - 1])
+    x, y = corners(curve)[epoch - 1]
     svg = page.find_element(By.CSS_SELECTOR, "#chart svg")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
     offset = (x - svg.rect["width"] / 2, y - svg.rect["height"] / 2)
@@ -129,6 +140,30 @@ def test_tables_settings_and_links_are_there(page: Chrome, folder: Path) -> None
     assert link.get_attribute("href") == f"{(folder / 'backprop=auto' / 'seed-0').as_uri()}/"
     link.click()
     assert "metrics.json" in page.page_source
+
+
+@pytest.mark.parametrize("value", [0.1, 1e20])
+@pytest.mark.parametrize("others", [False, True])
+def test_runs_that_agree_on_a_constant_have_a_level_curve(
+    value: float, others: bool, chrome: Chrome, tmp_path: Path
+) -> None:
+    """The mean of three times 0.1 is 0.10000000000000002, so its range is not quite empty."""
+    write_runs(tmp_path, "backprop=auto", 3, lambda epoch, seed: value)
+    if others:
+        write_runs(tmp_path, "backprop=broken", 3, lambda epoch, seed: value + epoch + seed)
+    main([str(tmp_path)])
+    chrome.get_log("browser")
+    chrome.get((tmp_path / "report.html").as_uri())
+    for box in chrome.find_elements(By.CSS_SELECTOR, "#legend input")[1:]:
+        box.click()
+    for scalar in ("val/accuracy", "train/loss"):
+        Select(chrome.find_element(By.ID, "scalar")).select_by_visible_text(scalar)
+        (curve,) = curves(chrome)
+        heights = [y for _, y in corners(curve)]
+        assert len(heights) == 5
+        assert len(set(heights)) == 1
+        assert 2 <= len(chrome.find_elements(By.CSS_SELECTOR, "#chart line.grid")) <= 12
+    assert chrome.get_log("browser") == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -34,7 +34,7 @@ def test_a_legend_is_below_the_picture_never_over_it(size: tuple[int, int]) -> N
 
 
 def test_a_legend_has_the_colours_of_the_classes_that_occur_and_of_no_other() -> None:
-    table = [tuple(colour) for colour in palette(len(CLASSES)).tolist()]
+    table = [tuple(colour) for colour in palette(CLASSES).tolist()]
     grey = Image.new("RGB", (640, 100))
     drawn = colours(below(with_legend(grey, CLASSES, {1, 3}), 100))
     assert drawn & set(table[1:5]) == {table[1], table[3]}
@@ -46,7 +46,7 @@ def test_the_box_of_class_0_is_empty_only_if_it_is_the_background(first: str) ->
     grey, size = Image.new("RGB", (640, 100)), 12
     drawn = below(with_legend(grey, (first, *CLASSES[1:]), {0}), 100)
     inside = drawn.getpixel((size // 2 + size // 2, size // 2 + size // 2))
-    assert inside == ((255, 255, 255) if first == "background" else (0, 0, 0))
+    assert inside == ((255, 255, 255) if first == "background" else (31, 119, 180))
 
 
 def test_frames_of_one_size_have_overlays_of_one_size_and_names_stay_in_place() -> None:
@@ -74,7 +74,7 @@ def test_the_overlay_file_is_the_overlay_with_its_legend(tmp_path: Path) -> None
         assert np.array_equal(np.asarray(read), labels.numpy())
     with Image.open(shown) as read:
         assert np.array_equal(np.asarray(read)[:33, :47], np.asarray(overlay))
-        table = [tuple(colour) for colour in palette(5).tolist()]
+        table = [tuple(colour) for colour in palette(CLASSES).tolist()]
         assert colours(below(read, 33)) & set(table[1:5]) == {table[2]}
 
 
@@ -88,7 +88,7 @@ def test_a_contact_sheet_has_pages_of_thirty(tmp_path: Path) -> None:
     written += sheet.finish()
     names = ["contact_sheet.png", "contact_sheet_2.png", "contact_sheet_3.png"]
     assert [page.name for page in written] == names == sorted(p.name for p in tmp_path.iterdir())
-    table = [tuple(colour) for colour in palette(5).tolist()]
+    table = [tuple(colour) for colour in palette(CLASSES).tolist()]
     for page, numbers in zip(written, (range(30), range(30, 60), range(60, 63)), strict=True):
         with Image.open(page) as read:
             seen = colours(read)

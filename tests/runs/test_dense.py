@@ -19,7 +19,7 @@ from context_agg.data.digits import digit_sets
 from context_agg.data.images import ImageData
 from context_agg.data.label_files import overlay_of, write_labels
 from context_agg.data.palette import colourise, palette
-from context_agg.data.spec import VOID
+from context_agg.data.spec import VOID, DataSpec
 from context_agg.evaluate import evaluate
 from context_agg.runs import classify
 from context_agg.runs.classify import memory_of
@@ -113,12 +113,17 @@ def test_tensorboard_shows_image_truth_and_prediction_every_epoch(stages: Path) 
     assert (shown[0].width, shown[0].height) == (3 * 34 + 2, 4 * 34 + 2)
 
 
-def test_colours_are_different_and_void_is_white() -> None:
-    for classes in (3, 11, 21, 200):
-        used = palette(classes)[:classes].tolist()
-        assert len({tuple(colour) for colour in used}) == classes
-        assert used[0] == [0, 0, 0]
-    assert colourise(torch.tensor([[VOID, 0]]), 5).tolist() == [[[255, 0]]] * 3
+@pytest.mark.parametrize("first", ["background", "sky"])
+@pytest.mark.parametrize("count", [1, 3, 11, 18, 19, 20, 21, 200])
+def test_every_class_is_seen_on_grey_except_the_background(first: str, count: int) -> None:
+    classes = [first, *map(str, range(1, count))]
+    used = palette(classes)[:count].long()
+    assert len({tuple(colour) for colour in used.tolist()}) == count
+    black = first == "background"
+    assert used[0].tolist() == [0, 0, 0] or not black
+    seen = used[int(black) :]
+    assert ((seen.amax(1) - seen.amin(1)) >= 35).all()  # not grey, black or white
+    assert colourise(torch.tensor([[VOID]]), classes).tolist() == [[[255]]] * 3
 
 
 def test_predict_writes_labels_and_overlays(
@@ -137,7 +142,7 @@ def test_predict_writes_labels_and_overlays(
     assert "37x41 grey" in printed
     assert "dark on light, inverted, levels 200 to 115 stretched" in printed
     assert "  0 = background" in printed
-    network, _ = load_network(stages / "context")
+    network, spec = load_network(stages / "context")
     stretched = ((200 - dark.double()) * 3).round().byte()
     for name, image in (("light", light), ("dark", stretched)):
         with torch.no_grad():
@@ -146,7 +151,7 @@ def test_predict_writes_labels_and_overlays(
             assert labels.mode == "P"
             assert np.array_equal(np.asarray(labels), expected.numpy())
             colours = np.asarray(labels.convert("RGB"))
-        assert np.array_equal(colours, colourise(expected, 11).movedim(0, -1).numpy())
+        assert np.array_equal(colours, colourise(expected, spec.classes).movedim(0, -1).numpy())
         with Image.open(out / f"{name}_overlay.png") as overlay:
             height, width = image.shape
             black = np.asarray(overlay)[:height, :width][expected.numpy() == 0]
@@ -189,9 +194,77 @@ def test_labels_in_tiles_are_those_of_the_whole_image(stages: Path, tmp_path: Pa
     assert len(whole.unique()) > 1
 
 
+@pytest.mark.parametrize(("size", "scale"), [((47, 131), 0.41), ((94, 61), 1.7)])
+def test_a_scaled_image_is_labelled_as_one_that_has_been_scaled_before(
+    size: tuple[int, int], scale: float, stages: Path, tmp_path: Path
+) -> None:
+    """Pillow scales the image; its labels are repeated where a pixel's centre falls on them."""
+    network, spec = load_network(stages / "joint")
+    images, _ = make_scenes(digit_sets()[2], 1, size=131, digits=4, seed=(5,))
+    images[:, :, :2] = torch.tensor([0, 255], dtype=torch.uint8)[:, None]  # are not stretched
+    own = Image.fromarray(images[0, 0, : size[1], : size[0]].numpy())
+    own.save(tmp_path / "own.png")
+    width, height = (round(scale * side) for side in size)
+    small = np.array(own.resize((width, height), Image.Resampling.BILINEAR))
+    said, image, labels = classify.label_pixels(network, spec, tmp_path / "own.png", 32, scale)
+    assert said.endswith(f", scaled to {width}x{height}")
+    assert np.array_equal(image[0], np.asarray(own))
+    with torch.no_grad():
+        answer = network(torch.from_numpy(small)[None, None].float() / 255).argmax(1)[0]
+    rows, columns = (
+        ((torch.arange(n) + 0.5) * m / n).long()
+        for n, m in zip(size[::-1], answer.shape, strict=True)
+    )
+    assert torch.equal(labels.long(), answer[rows][:, columns])
+    assert len(labels.unique()) > 1
+
+
+def test_a_notice_names_sizes_and_a_scale_where_the_image_is_far_from_the_training_images() -> None:
+    spec = DataSpec("CamVid", 3, (180, 240), ("sky", "road"), dense=True)
+    for size, scale in (((150, 121), 1), ((480, 480), 1), ((1500, 2000), 0.12), ((90, 120), 1)):
+        assert classify.size_notice(spec, torch.empty(3, *size), scale) is None
+    said = classify.size_notice(spec, torch.empty(3, 2000, 1500), 1)
+    assert said is not None
+    assert "240x180" in said
+    assert "1500x2000;" in said
+    assert said.endswith("try --scale 0.12")
+    said = classify.size_notice(spec, torch.empty(3, 90, 119), 1)
+    assert said is not None
+    assert said.endswith("try --scale 2")
+    assert "--scale 0.5;" in str(classify.size_notice(spec, torch.empty(3, 1000, 2000), 0.5))
+
+
+def test_predict_writes_the_labels_of_a_scaled_image_in_its_own_size(
+    stages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, _ = make_scenes(digit_sets()[2], 1, size=131, digits=4, seed=(5,))
+    Image.fromarray(images[0, 0].numpy()).save(tmp_path / "big.png")
+    command = [str(stages / "joint"), str(tmp_path / "big.png"), "--out", str(tmp_path)]
+    predict.main(command)
+    assert "try --scale 0.24" in capsys.readouterr().out
+    predict.main([*command, "--scale", "0.24"])
+    printed = capsys.readouterr().out
+    assert ", scaled to 31x31" in printed
+    assert "--scale" not in printed
+    with Image.open(tmp_path / "big_labels.png") as labels:
+        assert labels.size == (131, 131)
+
+
+def test_a_scaled_image_of_too_many_pixels_is_refused(stages: Path, tmp_path: Path) -> None:
+    network, spec = load_network(stages / "context")
+    Image.new("L", (2000, 1000)).save(tmp_path / "x.png")
+    with pytest.raises(
+        ValueError, match=r"scaled by 8 it has 16000x8000 pixels, more than 100 mil"
+    ):
+        classify.label_pixels(network, spec, tmp_path / "x.png", scale=8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["scene.png", "--scale", "0"], "--scale=0.0 must be above 0, and 100 at the most"),
+        (["scene.png", "--scale", "nan"], "--scale=nan must be above 0, and 100 at the most"),
+        (["scene.png", "--scale", "1e308"], "must be above 0, and 100 at the most"),
         (["scene.png", "--tile", "31"], "--tile=31 must be a whole number, 32 or more"),
         (["scene.png", "--tile", "0"], "--tile=0 must be a whole number, 32 or more"),
         (["."], "holds no images"),
@@ -278,15 +351,15 @@ def test_an_interrupted_label_file_leaves_the_old_one(
     assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == before
 
 
-def test_an_overlay_shows_the_classes_on_the_image_but_not_the_background() -> None:
+@pytest.mark.parametrize("first", ["background", "sky"])
+def test_an_overlay_shows_the_classes_on_the_image_but_not_the_background(first: str) -> None:
     image = torch.arange(0, 240, 20, dtype=torch.uint8).reshape(3, 2, 2)
     labels = torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8)
-    mixed = 0.4 * image.double() + 0.6 * colourise(labels, 3).double()
-    expected = torch.where(labels > 0, mixed, image.double()).movedim(0, -1)
-    shown = overlay_of(image, labels, ["background", "b", "c"])
+    mixed = 0.4 * image.double() + 0.6 * colourise(labels, [first, "b", "c"]).double()
+    coloured = torch.ones_like(labels) if first == "sky" else labels
+    expected = torch.where(coloured > 0, mixed, image.double()).movedim(0, -1)
+    shown = overlay_of(image, labels, [first, "b", "c"])
     np.testing.assert_allclose(np.asarray(shown), expected, atol=1)
-    shown = overlay_of(image, labels, ["sky", "b", "c"])
-    np.testing.assert_allclose(np.asarray(shown), mixed.movedim(0, -1), atol=1)
 
 
 def test_labelling_that_may_take_too_much_memory_is_refused(
