@@ -55,8 +55,8 @@ def train(
 
     Raises:
         UserError: for a value that is not valid; nothing has been written by then. For a loss that
-            is no longer finite, a full disk, or an operation that determinism=strict does not
-            allow; the last good checkpoint is kept.
+            is no longer finite, a full disk, a file that cannot be read when it is needed, or an
+            operation that determinism=strict does not allow; the last good checkpoint is kept.
         Stopped: if a signal ends the run; it is kept up to the last step.
     """
     # imported here, so that a mistake on the command line is reported before Lightning loads

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 from torch import nn
 
+from context_agg.training.collectives import processes, total
 from context_agg.training.learner import Learner
 from context_agg.training.losses import WeightedCrossEntropy
 
@@ -39,7 +40,8 @@ class FirstLoss(L.Callback):
             return
         if not isinstance(pl_module.loss, nn.CrossEntropyLoss | WeightedCrossEntropy):
             return
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # it is divided by that
+        mean = total(outputs["loss"]) / processes()  # each process has its share of the batch's
+        loss = float(mean) * trainer.accumulate_grad_batches  # it is divided by that
         classes = len(pl_module.spec.classes)
         if loss > FACTOR * math.log(classes):
             pl_module.print(

@@ -1,10 +1,12 @@
 """Batches of a data set, picked by index; their order and random changes follow from the seed."""
 
+import atexit
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -19,6 +21,10 @@ Images = tuple[Tensor, Tensor]
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """(a batch of images, a random generator) -> the changed batch."""
+
+
+class BadFileError(ValueError):
+    """An image or a mask that is read when it is needed is not there, damaged, or wrong."""
 
 
 class Shard(NamedTuple):
@@ -201,7 +207,24 @@ class EpochBatches(Sampler[tuple[Tensor, np.random.Generator]]):
             yield index, np.random.default_rng((self.seed, self.epoch, number))
 
 
-class EpochLoader(DataLoader[Images]):
+class _Told(Dataset[Images | BadFileError]):
+    """Batches, or what is wrong with a file of one; torch makes a stack trace of a worker's error.
+
+    Args:
+        dataset: where the batches come from.
+    """
+
+    def __init__(self, dataset: BatchDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, batch: tuple[Tensor, np.random.Generator]) -> Images | BadFileError:
+        try:
+            return self.dataset[batch]
+        except BadFileError as problem:
+            return problem
+
+
+class EpochLoader(DataLoader[Images | BadFileError]):
     """Loads the batches of `EpochBatches`; can go on within an epoch, at the next batch.
 
     Lightning keeps the state of such a loader in its checkpoints. What a worker reads depends on
@@ -213,6 +236,9 @@ class EpochLoader(DataLoader[Images]):
         workers: processes that read images; 0: this one.
         shard: the part of each batch that is this process's. It is taken after the random changes,
             which thus do not depend on the number of processes.
+
+    Raises:
+        BadFileError: at the batch that cannot be read, with the same words from every worker.
     """
 
     sampler: EpochBatches
@@ -227,7 +253,7 @@ class EpochLoader(DataLoader[Images]):
         # With batch_size=None the sampler's indices select a whole batch from the tensors at once.
         # The loader has its own generator because it draws a number from it every epoch.
         super().__init__(
-            dataset,
+            _Told(dataset),
             batch_size=None,
             sampler=batches,
             generator=torch.Generator(),
@@ -239,7 +265,12 @@ class EpochLoader(DataLoader[Images]):
 
     def __iter__(self) -> Iterator[Images]:  # type: ignore[override]
         # Lightning sets the epoch after it has called iter, before it asks for the first batch
-        for number, batch in enumerate(super().__iter__(), self.sampler.done + 1):
+        read = super().__iter__()
+        if self.num_workers:
+            _have_workers.add(read)
+        for number, batch in enumerate(read, self.sampler.done + 1):
+            if isinstance(batch, BadFileError):
+                raise batch
             self._reached = (self.sampler.epoch, number)
             images, target = batch
             yield self.shard.of(images), self.shard.of(target)
@@ -252,6 +283,9 @@ class EpochLoader(DataLoader[Images]):
         self._reached = self.sampler.position = (state["epoch"], state["batches"])
 
 
+_have_workers: WeakSet[Any] = WeakSet()  # iterators of torch's loader
+
+
 def _leave_signals(_: int) -> None:
     """Lets a worker ignore what ends a run: the run asks for batches until its last step is done.
 
@@ -259,3 +293,14 @@ def _leave_signals(_: int) -> None:
     """
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Closes what is still open, such as the loaders that the trace of an error has kept.
+
+    Python calls this before multiprocessing's own end, which sends SIGTERM to the workers, that
+    ignore it, and waits for them.
+    """
+    for iterator in list(_have_workers):
+        iterator._shutdown_workers()

@@ -6,7 +6,6 @@ import lightning as L
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from context_agg.data.batches import (
     Augment,
@@ -88,13 +87,13 @@ class ImageData(L.LightningDataModule):
         self.workers = workers
         self.shard = Shard()
 
-    def train_dataloader(self) -> DataLoader[Images]:
+    def train_dataloader(self) -> EpochLoader:
         return self._loader(self.train, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Images]:
+    def val_dataloader(self) -> EpochLoader:
         return self._loader(self.held_out, shuffle=False)
 
-    def test_dataloader(self) -> DataLoader[Images]:
+    def test_dataloader(self) -> EpochLoader:
         return self._loader(self.test, shuffle=False)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> Images:
@@ -104,7 +103,7 @@ class ImageData(L.LightningDataModule):
         dtype = next(self.trainer.lightning_module.parameters()).dtype
         return network_input(images, dtype), target.long()
 
-    def _loader(self, dataset: BatchDataset, *, shuffle: bool) -> DataLoader[Images]:
+    def _loader(self, dataset: BatchDataset, *, shuffle: bool) -> EpochLoader:
         size = self.batch_size * self.shard.ranks
         batches = EpochBatches(len(dataset), size, self.seed, shuffle=shuffle, kinds=dataset.kinds)
         return EpochLoader(dataset, batches, self.workers if dataset.streams else 0, self.shard)

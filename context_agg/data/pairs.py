@@ -5,7 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from torch import Tensor
 
-from context_agg.data.batches import BatchDataset, Images
+from context_agg.cli.errors import sentence
+from context_agg.data.batches import BadFileError, BatchDataset, Images
 from context_agg.data.views import Pair, RandomView, together
 
 
@@ -17,6 +18,9 @@ class PairDataset(BatchDataset):
             classes or `VOID`; or functions that read them.
         sizes: height and width of each.
         view: what is seen of a training image, at random.
+
+    Raises:
+        BadFileError: from whatever reads an image, if that cannot be done.
     """
 
     def __init__(
@@ -72,4 +76,9 @@ class PairDataset(BatchDataset):
 
     def _pair(self, number: int) -> Pair:
         pair = self.pairs[number]
-        return pair() if callable(pair) else pair
+        if not callable(pair):
+            return pair
+        try:
+            return pair()
+        except (OSError, ValueError) as error:
+            raise BadFileError(sentence(error)) from error

@@ -27,7 +27,7 @@ from context_agg.networks.context_net import ContextNet
 from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
-from context_agg.runs.memory import available, check_memory, size_keys
+from context_agg.runs.memory import available, check_memory, check_step, size_keys
 from context_agg.runs.parts import make
 from context_agg.runs.run_logger import RunLogger
 from context_agg.runs.start_from import starts_from_imagenet
@@ -60,6 +60,7 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
         )
     _check_shares(cfg, data)
     check_network(cfg, data.spec)
+    check_step(cfg.optimizer, torch.device(accelerator(cfg)))
     network = build_network(cfg, data.spec)
     if "front_end_maps" in cfg.callbacks:
         _check_front_end_maps(data, network, torch.device(accelerator(cfg)))

@@ -10,6 +10,7 @@ import torch
 from context_agg.callbacks.last_checkpoint import LastCheckpoint
 from context_agg.cli import ranks, signals
 from context_agg.cli.errors import UserError
+from context_agg.data.batches import BadFileError
 from context_agg.runs.summary import kept
 
 LOST = re.compile("gloo|nccl|store", re.IGNORECASE)  # in what PyTorch says of a lost connection
@@ -33,6 +34,11 @@ def explained(output_dir: Path, last: LastCheckpoint) -> Iterator[None]:
         raise signals.Stopped(stopped.by, kept(output_dir, last.step)) from None
     except BrokenPipeError:
         raise
+    except BadFileError as error:
+        raise UserError(
+            f"{error}. Mend what python -m context_agg.data DIR names; "
+            f"{kept(output_dir, last.step)}"
+        ) from error
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             raise UserError(

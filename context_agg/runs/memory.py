@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from context_agg.runs.parts import make
@@ -18,7 +19,7 @@ def check_memory(cfg: DictConfig, network: nn.Module, device: torch.device) -> N
     """Rejects a network whose training needs more memory than the device has.
 
     What counts is the weights, their gradients and the optimizer's averages; the maps of a batch
-    come on top of them.
+    come on top of them. Nothing is put on the device: the parent of a sweep would hold on to it.
 
     Args:
         cfg: configuration of the run.
@@ -48,19 +49,38 @@ def size_keys(cfg: DictConfig) -> str:
 
 
 def _averages(optimizer: DictConfig, device: torch.device) -> int:
-    """How many numbers the optimizer keeps for every weight, 2 for Adam: seen in one step."""
+    """How many numbers the optimizer keeps for every weight, 2 for Adam."""
+    options = {str(key): value for key, value in optimizer.items()}
+    if device.type == "cuda":  # where it keeps no more; the CPU refuses it
+        options.pop("capturable", None)
+    probe, state = _first_step(OmegaConf.create(options), torch.device("cpu"))
+    return sum(torch.is_tensor(value) and value.shape == probe.shape for value in state.values())
+
+
+def check_step(optimizer: DictConfig, device: torch.device) -> None:
+    """Rejects options of an optimizer that exclude each other, or the device.
+
+    It uses the device, so it is for a process that will train there.
+
+    Raises:
+        ValueError: with what the optimizer says.
+    """
+    _first_step(optimizer, device)
+
+
+def _first_step(optimizer: DictConfig, device: torch.device) -> tuple[Tensor, dict[str, Any]]:
+    """Trains a small parameter for a step; gives it, and what the optimizer keeps of it."""
     probe = nn.Parameter(torch.zeros(2, device=device))
     probe.grad = torch.zeros_like(probe)
     tried = make(Optimizer, "optimizer", optimizer, [probe])
     try:
         tried.step()
-    except (AssertionError, RuntimeError) as error:  # options that exclude each other or a device
+    except (AssertionError, RuntimeError) as error:
         options = ", ".join(
             f"{key}={optimizer[key]}" for key in map(str, optimizer) if key != "_target_"
         )
         raise ValueError(f"optimizer: a step fails with {options}: {error}") from error
-    state = tried.state[probe].values()
-    return sum(torch.is_tensor(value) and value.shape == probe.shape for value in state)
+    return probe, tried.state[probe]
 
 
 def available(device: torch.device) -> int:

@@ -1,13 +1,15 @@
 """What is built from a configuration."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from context_agg.cli.compose import compose_config
 from context_agg.runs import memory
-from context_agg.runs.build import build, build_trainer, check_network
+from context_agg.runs.build import build, build_trainer, check_network, check_parts
 from context_agg.runs.summary import describe_start
 from context_agg.train import train
 
@@ -54,6 +56,26 @@ def test_frozen_parts_and_double_precision_count() -> None:
 
     assert needs("trainer.precision=64-true") == pytest.approx(2 * needs())
     assert needs("frozen=[context]") == pytest.approx(needs() / 4, rel=0.01)
+
+
+@pytest.mark.parametrize("overrides", [[], ["optimizer=adam", "+optimizer.capturable=true"]])
+def test_the_parent_of_a_sweep_puts_nothing_on_the_gpu_of_its_jobs(
+    overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without CUDA raises where a tensor is made there; `capturable` is for CUDA only."""
+    monkeypatch.setattr("context_agg.runs.build.accelerator", lambda cfg: "cuda")
+    monkeypatch.setattr(memory, "available", lambda device: 10**9)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", Mock(side_effect=RuntimeError("uses CUDA")))
+    check_parts([compose_config(*overrides)])
+
+
+def test_options_of_an_optimizer_that_exclude_each_other_are_refused_before_a_sweep() -> None:
+    wrong = ["optimizer=adam", "+optimizer.foreach=true", "+optimizer.fused=true"]
+    with pytest.raises(InstantiationException, match="cannot be `True` together"):
+        check_parts([compose_config(*wrong)])
+    on_cpu = ["optimizer=adam", "+optimizer.capturable=true", "trainer.accelerator=cpu"]
+    with pytest.raises(ValueError, match=r"optimizer: a step fails with .*capturable=True"):
+        check_parts([compose_config(*on_cpu)])
 
 
 @pytest.mark.parametrize(
