@@ -52,15 +52,17 @@ def export(run_dir: Path, out: Path, form: str = "safetensors") -> None:
             (folder / SETTINGS).parent.mkdir()
             for name in (SETTINGS, DATA_SPEC, METRICS):
                 atomic.write(folder / name, (run_dir / name).read_bytes())
+            least = None
             if form == "torch":
                 from context_agg.runs import program  # torch.export
 
                 atomic.write(folder / PROGRAM, program.to_bytes(network, spec))
-                program.check_same(folder / PROGRAM, network, spec)
+                least = program.check_same(folder / PROGRAM, network, spec)
             else:
                 weights = {name: w.contiguous() for name, w in network.state_dict().items()}
                 atomic.write(folder / WEIGHTS, save(weights))
-            text = card.model_card(out.absolute().name, cfg, spec, scores, dtype, FORMATS[form])
+            name, file = out.absolute().name, FORMATS[form]
+            text = card.model_card(name, cfg, spec, scores, dtype, file, least)
             atomic.write(folder / CARD, text.encode())
     except OSError as error:
         raise OSError(f"cannot write {out}: {error.strerror}; name another directory") from error

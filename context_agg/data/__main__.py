@@ -58,11 +58,11 @@ def describe(survey: "Survey") -> Iterator[str]:
     yield f"numbers in the masks: {found[0]} to {found[-1]}"
     labels = parts.code.labels
     expected = {number for number, label in labels.items() if label != VOID and parts.classes}
-    counted = sum(survey.pixels[number] for number in found if labels.get(number) != VOID)
+    counted = sum(survey.pixels[number] for number in found if labels.get(number, VOID) != VOID)
     yield f"{'number':>6}  {'class':<16} {'pixels':>14}  {'share':>7} {'masks':>7}"
     for number in sorted({*found, *expected}):
         label = labels.get(number)
-        share = f"{survey.pixels[number] / counted:.2%}"
+        share = f"{survey.pixels[number] / counted:.2%}" if counted else ""
         if label is None:
             name, share = "(not a label)", ""
         elif label == VOID:

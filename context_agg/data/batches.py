@@ -266,14 +266,16 @@ class EpochLoader(DataLoader[Images | BadFileError]):
     def __iter__(self) -> Iterator[Images]:  # type: ignore[override]
         # Lightning sets the epoch after it has called iter, before it asks for the first batch
         read = super().__iter__()
-        if self.num_workers:
-            _have_workers.add(read)
-        for number, batch in enumerate(read, self.sampler.done + 1):
-            if isinstance(batch, BadFileError):
-                raise batch
-            self._reached = (self.sampler.epoch, number)
-            images, target = batch
-            yield self.shard.of(images), self.shard.of(target)
+        _open.add(read)
+        try:
+            for number, batch in enumerate(read, self.sampler.done + 1):
+                if isinstance(batch, BadFileError):
+                    raise batch
+                self._reached = (self.sampler.epoch, number)
+                images, target = batch
+                yield self.shard.of(images), self.shard.of(target)
+        finally:
+            _close(read)
 
     def state_dict(self) -> dict[str, int]:
         epoch, batches = self._reached
@@ -283,7 +285,7 @@ class EpochLoader(DataLoader[Images | BadFileError]):
         self._reached = self.sampler.position = (state["epoch"], state["batches"])
 
 
-_have_workers: WeakSet[Any] = WeakSet()  # iterators of torch's loader
+_open: WeakSet[Any] = WeakSet()  # iterators of torch's loader
 
 
 def _leave_signals(_: int) -> None:
@@ -295,12 +297,14 @@ def _leave_signals(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@atexit.register
-def _end_workers() -> None:
-    """Closes what is still open, such as the loaders that the trace of an error has kept.
-
-    Python calls this before multiprocessing's own end, which sends SIGTERM to the workers, that
-    ignore it, and waits for them.
-    """
-    for iterator in list(_have_workers):
+def _close(iterator: Any) -> None:
+    """Ends the workers of torch's iterator, which the trace of an error can keep for long."""
+    if hasattr(iterator, "_shutdown_workers"):  # else it has none
         iterator._shutdown_workers()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Python calls this before multiprocessing waits for all workers, after a SIGTERM to them."""
+    for iterator in list(_open):
+        _close(iterator)

@@ -61,23 +61,32 @@ def label_code(classes: Sequence[str], ignore: int) -> LabelCode:
             f"classes={classes} must be a list of different names, 2 to {VOID} of them: "
             "data.classes=[road,car]"
         )
-    check_whole("ignore", ignore, len(classes))
-    if ignore > 255:
-        raise ValueError(f"ignore={ignore} must be a byte, {len(classes)} to 255")
+    check_byte("ignore", ignore, len(classes))
     return LabelCode(
         {number: number for number in range(len(classes))} | {ignore: VOID},
         "correct the mask, name all classes in data.classes, or ignore one number with data.ignore",
     )
 
 
+def check_byte(name: str, value: Any, least: int) -> None:
+    """Rejects a value that is not a whole number from `least` to 255.
+
+    Raises:
+        ValueError: if so.
+    """
+    check_whole(name, value, least)
+    if value > 255:
+        raise ValueError(f"{name}={value} must be a byte, {least} to 255")
+
+
 def folder_parts(root: Path, code: LabelCode, classes: Sequence[str]) -> LabelledParts:
-    """Finds the files of a folder; they are one part, "all", if there is no train/ in images/.
+    """Finds the files of a folder; they are one part, "all", if there is no train/, val/ or test/.
 
     Raises:
         FileNotFoundError: if a folder is not there, or holds no images.
     """
     images, masks = root / "images", root / "masks"
-    if (images / "train").is_dir():
+    if any((folder / part).is_dir() for folder in (images, masks) for part in PARTS):
         found = parts_in({part: (images / part, masks / part) for part in PARTS})
     else:
         pairs, problems = find_pairs(images, masks)

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from context_agg.data.camvid import camvid_parts
 from context_agg.data.cityscapes import cityscapes_parts
-from context_agg.data.folder import folder_parts, label_code
+from context_agg.data.folder import check_byte, folder_parts, label_code
 from context_agg.data.labelled_files import HeaderCheck, LabelCode, read_numbers, read_pair
 from context_agg.data.labelled_parts import LabelledParts
 from context_agg.data.spec import VOID
 from context_agg.data.voc2012 import voc2012_parts
-from context_agg.ops.checks import check_whole
 
+EVERY = 0  # the label of all numbers, where classes have no names; 255 would be void
 HELD_OUT = 0.1, 0  # share and seed of the split of VOC and Cityscapes, as in conf/
 
 
@@ -77,8 +77,8 @@ def find_parts(folder: Path, classes: Sequence[str], ignore: int) -> LabelledPar
     if (folder / "images").is_dir():
         if classes:
             return folder_parts(folder, label_code(classes, ignore), classes)
-        check_whole("ignore", ignore, 0)
-        every = {number: number for number in range(256)} | {ignore: VOID}
+        check_byte("ignore", ignore, 0)
+        every = {number: EVERY for number in range(256)} | {ignore: VOID}
         return folder_parts(folder, LabelCode(every, ""), ())
     if classes:
         raise ValueError(f"--classes: {folder} has no images/, and other layouts have theirs")

@@ -29,7 +29,10 @@ network, _ = load_network(Path("."))  # this folder
     PROGRAM: """\
 import torch
 
-network = torch.export.load("model.pt2").module()  # needs PyTorch and nothing else
+from torch.export.passes import move_to_device_pass
+
+program = torch.export.load("model.pt2")  # needs PyTorch and nothing else
+network = move_to_device_pass(program, "cpu").module()  # or "cuda"
 """,
 }
 USE = """\
@@ -66,6 +69,7 @@ def model_card(
     scores: Mapping[int, Mapping[str, float]],
     dtype: str,
     file: str,
+    least: int | None = None,
 ) -> str:
     """Describes a network in Markdown.
 
@@ -76,6 +80,7 @@ def model_card(
         scores: by seed; with those of other runs the card has intervals.
         dtype: of its weights, as torch calls it.
         file: what it is in, `WEIGHTS` or `PROGRAM`.
+        least: for a program of dense data, the fewest pixels of an image's sides.
     """
     height, width = spec.image_size
     shape = f"2, {spec.in_channels}, {height}, {width}"
@@ -84,6 +89,9 @@ def model_card(
     if spec.dense:
         logits += ", height, width"
         takes = f"N, {spec.in_channels}, height, width"
+    size = " and size" if spec.dense else ""
+    if least is not None and least > 1:
+        size += f" from {least} pixels a side"
     whole: Any = OmegaConf.to_container(cfg)
     settings = {key: whole[key] for key in SHOWN if whole.get(key) is not None}
     settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
@@ -102,7 +110,7 @@ class to each {"pixel" if spec.dense else "image"}.
 It was trained on {spec.name}: images of {spec.in_channels}x{height}x{width} (channels, height, \
 width) in {len(spec.classes)} classes: {", ".join(spec.classes)}.
 
-- It takes images ({takes}) of any number{" and size" if spec.dense else ""}, {dtype}, \
+- It takes images ({takes}) of any number{size}, {dtype}, \
 from 0 (black) to 1 (white).
 - It returns logits ({logits}).
 

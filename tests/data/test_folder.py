@@ -71,6 +71,13 @@ def test_with_folders_for_the_parts_these_are_the_parts(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_part_that_is_missing_beside_others_is_named(tmp_path: Path) -> None:
+    for part in ("val", "test"):
+        write_folder(tmp_path, 2, part=part)
+    with pytest.raises(FileNotFoundError, match=re.escape(f"no folder {tmp_path}/images/train")):
+        load(tmp_path)
+
+
 def test_grey_images_and_other_endings_are_read_in_colour(tmp_path: Path) -> None:
     for number, (mode, ending) in enumerate([("L", "png"), ("RGB", "jpg"), ("RGBA", "webp")]):
         name, labels = f"{number}", folder_labels(number, (12, 15))

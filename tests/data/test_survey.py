@@ -49,6 +49,53 @@ def test_without_classes_every_number_is_counted(
     assert sum(int(row[0]) for row in rows.values()) == 5 * 12 * 15
 
 
+def test_without_classes_only_the_number_to_ignore_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In each of the 5 masks of 12x15 pixels, 4 are 9, and of the others 18 are made 255."""
+    write_folder(tmp_path, 5)
+    for file in (tmp_path / "masks").iterdir():
+        mask = np.array(Image.open(file))
+        mask[5:7, 3:12] = 255
+        Image.fromarray(mask).save(file)
+    main([str(tmp_path), "--ignore", "9"])
+    rows = numbers(capsys.readouterr().out)
+    assert rows[9] == ["(ignored)", "20", "5"]
+    assert rows[255] == ["90", f"{100 * 90 / (5 * (12 * 15 - 4)):.2f}%", "5"]
+
+
+def test_shares_are_of_the_pixels_with_a_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the pixels are 7, which is no label; of the others 4 of 15 are 1."""
+    write_folder(tmp_path, 1)
+    mask = np.full((12, 15), 7, np.uint8)
+    mask[:6] = 0
+    mask[:6, :15:4] = 1  # 4 columns of 15
+    Image.fromarray(mask).save(tmp_path / "masks" / "image00.png")
+    with pytest.raises(SystemExit, match="1 of these files"):
+        main([str(tmp_path), "--classes", "road,car"])
+    rows = numbers(capsys.readouterr().out)
+    assert rows[0] == ["road", "66", "73.33%", "1"]
+    assert rows[1] == ["car", "24", "26.67%", "1"]
+    assert rows[7] == ["(not", "a", "label)", "90", "1"]
+
+
+@pytest.mark.parametrize("more", [[], ["--classes", "road,car"]])
+def test_masks_without_any_class_have_no_shares(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 2)
+    for file in (tmp_path / "masks").iterdir():
+        Image.fromarray(np.full((12, 15), 255, np.uint8)).save(file)
+    with pytest.raises(SystemExit, match="2 of these files"):
+        main([str(tmp_path), *more])
+    printed = capsys.readouterr().out
+    assert "%" not in printed
+    assert numbers(printed)[255] == ["(ignored)", "360", "2"]
+    assert "no pixel has a class; leave the mask and its image out" in printed
+
+
 def test_everything_that_is_wrong_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +160,7 @@ def test_published_data_sets_are_known_by_their_layout(
         (["own", "--classes", "road"], "must be a list of different names, 2 to 255 of them"),
         (["own", "--classes", "road,car", "--ignore", "1"], "ignore=1 must be a whole number, 2"),
         (["own", "--ignore", "-1"], "ignore=-1 must be a whole number, 0 or more"),
+        (["own", "--ignore", "300"], "ignore=300 must be a byte, 0 to 255"),
         (["streets", "--classes", "road,car"], "--classes: streets has no images/"),
     ],
 )

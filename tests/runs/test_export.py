@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy.stats import t
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from context_agg import export
 from context_agg.cli.compose import compose_config
@@ -26,6 +27,7 @@ from context_agg.runs.load import load_network
 MODELS = Path(__file__).parents[2] / "models"
 DIGITS = DataSpec("digits", 1, (28, 28), tuple("0123456789"))
 SCENES = DataSpec("scenes", 3, (13, 17), ("background", "a", "b"), dense=True)
+NARROW_VGG = ("front_end.widths=[2,3,3,4,4,5]", "front_end.weights=random")
 
 
 def build(spec: DataSpec, *overrides: str) -> nn.Module:
@@ -92,14 +94,69 @@ def test_a_dense_network_s_program_takes_images_of_any_size(
 def test_a_program_of_vgg_takes_images_of_any_size(
     upsampling: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
-    narrow = ["front_end.widths=[2,3,3,4,4,5]", "front_end.weights=random"]
     spec = replace(SCENES, image_size=size)
-    overrides = ["front_end=vgg16", *narrow, f"front_end.upsampling={upsampling}"]
+    overrides = ["front_end=vgg16", *NARROW_VGG, f"front_end.upsampling={upsampling}"]
     network = build(spec, "model=front_end", *overrides).double()
     exported = loaded(network, spec, tmp_path)
     for count, height, width in ((1, 16, 24), (2, 40, 31), (3, 9, 64)):
         x = torch.rand(count, 3, height, width, dtype=torch.float64)
         torch.testing.assert_close(exported(x), network(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "least"),
+    [
+        (["model.channels=4"], 1),
+        (["front_end=small", "model.channels=null"], 1),
+        (["front_end=small", "model.channels=null", "front_end.stride=2"], 4),
+        (["front_end=small", "front_end.stride=4", "model=front_end"], 8),
+        (["front_end=vgg16", "model=front_end", *NARROW_VGG], 9),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else str(value),
+)
+def test_the_smallest_image_of_a_program_is_found(
+    overrides: list[str], least: int, tmp_path: Path
+) -> None:
+    """Class maps that are smaller than the image need two entries a side."""
+    network, file = build(SCENES, *overrides).double(), tmp_path / "model.pt2"
+    file.write_bytes(program.to_bytes(network, SCENES))
+    assert program.check_same(file, network, SCENES) == least
+    exported = torch.export.load(file).module()
+    for height, width in ((least, least), (least, 31), (23, least), (least + 1, least + 2)):
+        x = torch.rand(2, 3, height, width, dtype=torch.float64)
+        torch.testing.assert_close(exported(x), network(x), rtol=1e-12, atol=1e-12)
+    for height, width in ((least - 1, 31), (31, least - 1)) if least > 1 else ():
+        with pytest.raises(AssertionError, match="Guard failed"):
+            exported(torch.rand(2, 3, height, width, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("upsampling", ["bilinear", "deconvolution", "probabilities"])
+def test_a_program_of_vgg_can_be_moved_to_another_device(upsampling: str, tmp_path: Path) -> None:
+    """The meta device stands for any other; the operations of a device check their operands."""
+    overrides = ["front_end=vgg16", *NARROW_VGG, f"front_end.upsampling={upsampling}"]
+    network, file = build(SCENES, "model=front_end", *overrides), tmp_path / "model.pt2"
+    file.write_bytes(program.to_bytes(network, SCENES))
+    x = torch.rand(2, 3, 19, 24, device="meta")
+    moved = move_to_device_pass(torch.export.load(file), "meta")
+    assert moved.module()(x).shape == (2, 3, 19, 24)
+    assert "cpu" not in str(moved.graph)
+    with pytest.raises(RuntimeError, match="not on the expected device"):
+        torch.export.load(file).module().to("meta")(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "size"),
+    [
+        ("camvid_front_end", "torch", "of any number and size from 8 pixels a side, float32"),
+        ("camvid_front_end", "safetensors", "of any number and size, float32"),
+        ("basic_mnist", "torch", "of any number, float32"),
+    ],
+)
+def test_a_card_says_what_images_the_file_takes(
+    model: str, form: str, size: str, tmp_path: Path
+) -> None:
+    export.export(MODELS / model, tmp_path / "out", form)
+    assert size in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_program_knows_no_path_of_the_machine_it_was_made_on(tmp_path: Path) -> None:
