@@ -195,7 +195,6 @@ STAGES = {
     "lifted": "basic, identity, lifted",
     "lifted_joint": "basic, identity, lifted, then joint",
 }
-STARTED = {part: STAGES[part] for part in ("front_end", "basic", "lifted")}
 RESCUE = {
     "faster": "xavier, learning rate 0.003",
     "longer": "xavier, 24 epochs",
@@ -353,7 +352,6 @@ STUDY = Study(
     tables={
         "scenes": lambda: sweep_table("scenes", STAGES, IOU, "basic, xavier"),
         "scenes_equal_epochs": equal_epochs_table,
-        "scenes_iou": lambda: sweep_table("scenes", STARTED, ("test/iou",)),
         "scenes_short": lambda: sweep_table("scenes", SHORT, IOU),
         "scenes_rescue": rescue_table,
         "scenes_cut": lambda: plain_table(read("scenes_cut")),
