@@ -1,5 +1,6 @@
 """What a trained network says of an image file: a class for it, or for each of its pixels."""
 
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -48,18 +49,20 @@ def label_pixels(
             f"{file}: scaled by {scale:g} it has {width}x{height} pixels, more than "
             f"{MOST_PIXELS // 10**6} million, the limit; take a smaller --scale"
         )
+    shape = (spec.in_channels, height, width)
     try:
-        inputs = largest_inputs(network, (spec.in_channels, height, width), tile)
-        dtype = next(network.parameters()).dtype
-        memory = max(memory_of(module, (1, *shape), dtype) for module, shape in inputs)
+        memory, (_, *part) = _largest_need(network, shape, tile)
     except ValueError as error:  # too small for the network, or not to be cut
         raise ValueError(f"{file}: {error}") from error
     if memory > MOST_MEMORY:
-        _, (_, *part) = inputs[0]
+        helps = False
+        with suppress(ValueError):  # not to be cut
+            helps = _largest_need(network, shape, 1)[0] <= MOST_MEMORY
+        below = f"take a --tile below {min(tile, max(width, height))}"
         raise ValueError(
             f"{file}: labelling a part of {part[1]}x{part[0]} pixels with this network may take "
-            f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; take a "
-            f"--tile below {min(tile, max(width, height))}"
+            f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; "
+            + (below if helps else "no smaller --tile is enough: take a smaller --scale or network")
         )
     image, description = read_scene(file, spec)
     seen = image
@@ -123,6 +126,19 @@ def memory_of(
     with torch.inference_mode():
         sizes_only(torch.empty(shape, dtype=dtype, device="meta"))
     return 3.5 * largest
+
+
+def _largest_need(
+    network: nn.Module, shape: tuple[int, int, int], tile: int
+) -> tuple[float, tuple[int, int, int]]:
+    """The most memory that a part of an image (C, H, W) takes, and the shape of that part.
+
+    Raises:
+        ValueError: as `largest_inputs`, and if the network refuses the part.
+    """
+    dtype = next(network.parameters()).dtype
+    inputs = largest_inputs(network, shape, tile)
+    return max((memory_of(module, (1, *part), dtype), part) for module, part in inputs)
 
 
 @torch.inference_mode()

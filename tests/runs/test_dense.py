@@ -372,9 +372,9 @@ def test_labelling_that_may_take_too_much_memory_is_refused(
     classify.label_pixels(network, spec, file)
     monkeypatch.setattr(classify, "MOST_MEMORY", needed - 1)
     with pytest.raises(
-        ValueError, match=r"scene\.png: labelling a part of 32x32 .* a --tile below 32"
+        ValueError, match=r"scene\.png: labelling a part of 32x32 .* no smaller --tile is enough"
     ):
-        classify.label_pixels(network, spec, file)
+        classify.label_pixels(network, spec, file)  # which sees 67 pixels from any of the 32
 
 
 def test_the_memory_of_a_network_is_counted_without_computing() -> None:

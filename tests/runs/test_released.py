@@ -21,7 +21,7 @@ from context_agg.networks.context import DilatedConv2d
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.front_ends import FrontEndNet
 from context_agg.networks.tiles import largest_inputs
-from context_agg.runs import released
+from context_agg.runs import classify, released
 from context_agg.runs.build import build_network
 from context_agg.runs.classify import MOST_MEMORY, TILE, label_pixels, memory_of
 from context_agg.runs.load import load_network
@@ -347,6 +347,19 @@ def test_a_tile_that_is_too_large_for_the_memory_is_refused(tmp_path: Path) -> N
     taken = 3.5 * 4 * 2 * 64 * 2378**2 / 1e9
     with pytest.raises(ValueError, match=rf"{taken:.1f} GB .* take a --tile below 2001"):
         label_pixels(network(name), NETS[name].spec, file, 2001)
+
+
+def test_the_part_that_takes_the_most_memory_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8x8 pixels in 3 maps and 24x16 in 11, the second."""
+    parts = [(nn.Identity(), (3, 8, 8)), (nn.Identity(), (11, 16, 24))]
+    monkeypatch.setattr(classify, "largest_inputs", lambda network, shape, tile: parts)
+    monkeypatch.setattr(classify, "MOST_MEMORY", 3.5 * 4 * 2 * 11 * 16 * 24 - 1)
+    name, file = "dilation8_camvid", tmp_path / "street.png"
+    Image.new("RGB", (40, 40)).save(file)
+    with pytest.raises(ValueError, match=r"a part of 24x16 pixels .* no smaller --tile"):
+        label_pixels(network(name), NETS[name].spec, file, 32)
 
 
 @pytest.mark.usefixtures("narrow_nets")
