@@ -35,7 +35,8 @@ def export(run_dir: Path, out: Path, form: str = "safetensors") -> None:
         OSError, ValueError: if a file of the run is damaged, or they do not fit together; if `out`
             cannot be written; if the exported program is not the network. There is no `out` then.
     """
-    from safetensors.torch import save  # torch
+    import torch
+    from safetensors.torch import save
 
     from context_agg.runs import card
     from context_agg.runs.load import load_network
@@ -56,6 +57,8 @@ def export(run_dir: Path, out: Path, form: str = "safetensors") -> None:
             if form == "torch":
                 from context_agg.runs import program  # torch.export
 
+                # kernels may be stored channels last; PyTorch would warn that they may be slices
+                network.to(memory_format=torch.contiguous_format)
                 atomic.write(folder / PROGRAM, program.to_bytes(network, spec))
                 least = program.check_same(folder / PROGRAM, network, spec)
             else:

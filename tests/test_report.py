@@ -153,6 +153,17 @@ def test_the_four_panels_show_what_was_logged(tmp_path: Path) -> None:
         np.testing.assert_allclose(line.get_ydata(), [1.0, 1.1, 1.2, 1.3], rtol=1e-6)
 
 
+def test_a_single_epoch_is_a_mark_in_every_panel() -> None:
+    """A line through one point draws nothing."""
+    names = [f"{stage}/{name}" for stage in ("train", "val") for name in ("loss", "accuracy")]
+    curves = {name: [0.5] for name in [*names, "val/iou"]}
+    curves["val/iou"] = [0.25]
+    for figure in (plot_curves(curves, "validation"), plot_bands({"a": [curves]})):
+        for axes in figure.axes:
+            for line in axes.get_lines():
+                assert line.get_marker() == "."
+
+
 def test_a_folder_without_runs_is_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if survey.problems:
         raise ValueError(f"{len(survey.problems)} of these files cannot be trained on")
     print("nothing is wrong")
+    if len(survey.sizes) > 1:
+        print(
+            "the images have different sizes, so training needs data.crop=[H,W] or "
+            "data.batch_size=1"
+        )
 
 
 def describe(survey: "Survey") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Finds and reads images with masks: files of the same name, a number in every pixel of a mask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,7 +97,7 @@ class HeaderCheck:
             OSError, ValueError: if a file is no image, or the mask cannot be one of this image.
         """
         width, height = image_size(image_file)
-        with opened(mask_file) as mask:
+        with _way_out("image"), opened(mask_file) as mask:
             mode, size, palette = mask.mode, mask.size, mask.getpalette() or []
             jpeg = mask.format == "JPEG"
         if jpeg:
@@ -134,7 +135,8 @@ def read_pair(image_file: Path, mask_file: Path, code: LabelCode) -> Pair:
     except ValueError as error:
         places = " has a palette, and its numbers are places in it, not classes" * palette
         raise ValueError(f"{mask_file}{places}: {error}") from error
-    return read_colour(image_file), torch.from_numpy(labels)
+    with _way_out("mask"):
+        return read_colour(image_file), torch.from_numpy(labels)
 
 
 def read_numbers(mask_file: Path) -> tuple[Numbers, bool]:
@@ -143,8 +145,17 @@ def read_numbers(mask_file: Path) -> tuple[Numbers, bool]:
     Raises:
         OSError, ValueError: if it cannot be read.
     """
-    with opened(mask_file) as mask:
+    with _way_out("image"), opened(mask_file) as mask:
         return np.array(mask).astype(np.int64), mask.mode == "P"
+
+
+@contextmanager
+def _way_out(partner: str) -> Iterator[None]:
+    """Adds to the message on a file that cannot be read what to do."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}; replace the file, or remove it with its {partner}") from error
 
 
 def _by_name(folder: Path, problems: list[str]) -> dict[str, Path]:

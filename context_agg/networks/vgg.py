@@ -52,7 +52,7 @@ class VGGFrontEnd(nn.Module):
     The weights are random until `load_imagenet` is called.
 
     Args:
-        widths: maps of each of the five blocks, and of fc6 and fc7.
+        widths: maps of each of the five blocks, and one number for fc6 and fc7.
         weights: what a run starts from: "imagenet" (those of torchvision's VGG-16) or "random".
         mean: of the three channels, subtracted from the image's 0..1; of ImageNet by default.
         std: what they are divided by then.
@@ -306,7 +306,10 @@ def _check(
 ) -> None:
     check_wholes("widths", widths)
     if len(widths) != len(WIDTHS):
-        raise ValueError(f"widths={list(widths)} must have {len(WIDTHS)} numbers")
+        raise ValueError(
+            f"widths={list(widths)} must have {len(WIDTHS)} numbers: for the five blocks, and one "
+            "for fc6 and fc7"
+        )
     check_choice("weights", weights, WEIGHTS)
     if weights == "imagenet" and tuple(widths) != WIDTHS:
         raise ValueError(

@@ -242,7 +242,7 @@ def _check_front_end_maps(data: ImageData, network: nn.Module, device: torch.dev
     if not data.train.finite:
         raise ValueError(
             "callbacks=front_end_maps: training images are cropped or scaled at random, so no map "
-            "is needed twice; leave it out, or set data.crop=null data.zoom=0"
+            "is needed twice; use callbacks=default, or set data.crop=null data.zoom=0"
         )
     with torch.no_grad():
         one = network.front_end(torch.zeros(1, data.spec.in_channels, *data.spec.image_size))

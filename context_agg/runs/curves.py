@@ -52,12 +52,13 @@ def plot_curves(curves: dict[str, list[float]], held_out: str) -> Figure:
             row, (("train", "training"), ("val", f"held-out ({held_out})")), strict=True
         ):
             values = curves[f"{stage}/{quantity}"]
-            axes.plot(range(1, len(values) + 1), values, marker="." if len(values) < 50 else "")
+            axes.plot(range(1, len(values) + 1), values, marker=_marker(values))
             axes.set(title=f"{label}, {title}", ylabel=label)
             axes.grid(alpha=0.3)
     if IOU in curves:
         panels[1, 1].lines[0].set_label("accuracy")
-        panels[1, 1].plot(range(1, len(curves[IOU]) + 1), curves[IOU], "--", label="mean IoU")
+        iou = curves[IOU]
+        panels[1, 1].plot(range(1, len(iou) + 1), iou, "--", marker=_marker(iou), label="mean IoU")
         panels[1, 1].legend()
     for axes in panels[1]:
         axes.set_xlabel("epoch")
@@ -86,7 +87,7 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
                 "linestyle": LINES[number // 2 % len(LINES)],
             }
             means = [sum(values) / len(values) for values in by_epoch]
-            (line,) = axes.plot(epochs, means, **style)
+            (line,) = axes.plot(epochs, means, marker="." if len(means) == 1 else "", **style)
             line.set_label(fill(variant, 90) if quantity == "loss" else "")
             low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
             axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
@@ -96,6 +97,11 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
     panels[0].set_yscale("log")
     figure.legend(loc="outside lower center")
     return figure
+
+
+def _marker(values: list[float]) -> str:
+    """Shows each of a few epochs; of one alone there is no line."""
+    return "." if len(values) < 50 else ""
 
 
 def save_curves(run_dir: Path, held_out: str) -> None:

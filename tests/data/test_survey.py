@@ -26,7 +26,8 @@ def test_sizes_numbers_and_shares_are_counted(
     assert "5 in all" in printed
     assert "sizes: 15x12 (3), 20x9 (2)" in printed
     assert "numbers in the masks: 0 to 9" in printed
-    assert printed.endswith("nothing is wrong\n")
+    assert "\nnothing is wrong\n" in printed
+    assert printed.endswith("so training needs data.crop=[H,W] or data.batch_size=1\n")
     masks = [np.asarray(Image.open(file)) for file in (tmp_path / "masks").iterdir()]
     pixels = np.concatenate([mask.ravel() for mask in masks])
     rows = numbers(printed)
@@ -44,7 +45,9 @@ def test_without_classes_every_number_is_counted(
 ) -> None:
     write_folder(tmp_path, 5)
     main([str(tmp_path)])
-    rows = numbers(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert printed.endswith("nothing is wrong\n")  # all have one size
+    rows = numbers(printed)
     assert rows.keys() == {0, 1, 2, 9}
     assert sum(int(row[0]) for row in rows.values()) == 5 * 12 * 15
 
@@ -118,8 +121,8 @@ def test_everything_that_is_wrong_is_named(
     lines = printed.splitlines()[-8:]
     for number, words in enumerate(
         (
-            "cannot read .*trunc",
-            "cannot read .*trunc",
+            "cannot read .*trunc.*; replace the file, or remove it with its image",
+            "cannot read .*trunc.*; replace the file, or remove it with its mask",
             "has no mask",
             "has no image",
             "15x11 pixels",

@@ -352,7 +352,7 @@ def test_a_damaged_file_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"widths": [64, 128]}, "widths=[64, 128] must have 6 numbers"),
+        ({"widths": [64, 128]}, "have 6 numbers: for the five blocks, and one for fc6 and fc7"),
         ({"widths": [0] * 6}, "widths=[0, 0, 0, 0, 0, 0] must be a list of whole numbers"),
         ({"weights": "imagnet"}, "unknown weights='imagnet'; choose one of imagenet, random"),
         ({"widths": NARROW, "weights": "imagenet"}, "use front_end.weights=random"),

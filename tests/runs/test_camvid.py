@@ -71,8 +71,8 @@ def test_kept_maps_are_computed_once_and_leave_the_losses_as_they_are(
 
 MISTAKES = [
     (["frozen=[]"], r"frozen=\[\]: the maps of a front end that learns cannot be kept"),
-    (["data.crop=[9,9]"], "are cropped or scaled at random, so no map is needed twice"),
-    (["data.zoom=0.5"], "are cropped or scaled at random, so no map is needed twice"),
+    (["data.crop=[9,9]"], "are cropped or scaled at random, .*; use callbacks=default, or set"),
+    (["data.zoom=0.5"], "are cropped or scaled at random, .*; use callbacks=default, or set"),
 ]
 
 

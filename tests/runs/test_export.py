@@ -171,6 +171,20 @@ def test_a_program_knows_no_path_of_the_machine_it_was_made_on(tmp_path: Path) -
             assert libraries not in content
 
 
+def test_a_run_that_trained_channels_last_is_exported_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch warns that such weights might be slices of others; here a warning is an error."""
+    network, spec = load_network(MODELS / "camvid")
+    network.to(memory_format=torch.channels_last)
+    monkeypatch.setattr("context_agg.runs.load.load_network", lambda _: (network, spec))
+    export.export(MODELS / "camvid", tmp_path / "out", "torch")
+    x = torch.rand(2, 3, 20, 28)
+    with torch.no_grad():
+        exported = torch.export.load(tmp_path / "out" / "model.pt2").module()(x)
+        torch.testing.assert_close(exported, load_network(MODELS / "camvid")[0](x))
+
+
 @pytest.mark.parametrize("change", ["dilation", "weight", "not finite"])
 def test_a_program_that_is_not_the_network_is_not_exported(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
