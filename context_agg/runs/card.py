@@ -95,10 +95,10 @@ def model_card(
     whole: Any = OmegaConf.to_container(cfg)
     settings = {key: whole[key] for key in SHOWN if whole.get(key) is not None}
     settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
+    settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
     terms = ""
     if spec.name in FOR_RESEARCH:
         terms = f"{spec.name} is for research; so is this network.\n\n"
-    settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
     return f"""\
 # {name}
 

@@ -18,9 +18,8 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-12}
 def to_bytes(network: nn.Module, spec: DataSpec) -> bytes:
     """The contents of a .pt2 file; `torch.export.load` reads it.
 
-    The batch can have any size. For dense data, so can the image, from the smallest
-    on that `check_same` finds. The convolutions are PyTorch's, whatever the network was trained
-    with.
+    The batch can have any size. For dense data, so can the image, from the smallest on that
+    `check_same` finds. The convolutions are PyTorch's, whatever the network was trained with.
     """
     axes = (0, 2, 3) if spec.dense else (0,)
     free = dict.fromkeys(axes, Dim.AUTO)  # named ones may not depend on a stride

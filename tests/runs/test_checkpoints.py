@@ -51,6 +51,15 @@ def test_the_last_two_are_kept_with_their_checksums(tmp_path: Path) -> None:
         assert recorded == hashlib.sha256(written.read_bytes()).hexdigest()
 
 
+def test_a_removed_one_goes_with_its_checksum_and_leaves_the_others(tmp_path: Path) -> None:
+    """Lightning's ModelCheckpoint, if a user adds it, removes the worse ones."""
+    kept, removed = save(tmp_path, 1), save(tmp_path, 2, "epoch=0")
+    for _ in range(2):  # what is gone already is no mistake
+        SafeCheckpointIO().remove_checkpoint(removed)
+    assert names(tmp_path) == {"last.ckpt", "last.ckpt.sha256"}
+    assert read(kept)["number"] == 1
+
+
 @pytest.mark.parametrize("share", [i / 20 for i in range(20)])
 def test_a_truncated_one_is_noticed_and_the_one_before_it_used(
     share: float, tmp_path: Path
