@@ -5,7 +5,8 @@
 //  - A vector holds output maps, and a tile of neighbouring pixels stays in registers: per tap and
 //    input map there is one load of weights, and one multiply-add for each pixel.
 //  - Where K leaves half a vector or more empty, the vector holds 2 or 4 input maps side by side
-//    as well (`share`); they are added up when the tile is done.
+//    as well (`share`); they are added up when the tile is done. In a layer from one map to one
+//    the vector holds pixels of a row.
 //  - An image is cut into parts that see the same taps. A tap outside the image is never read, so
 //    there is no padding and no test in a loop, and a large dilation costs less, not more.
 //
@@ -251,11 +252,60 @@ template <int IN, int OUT> struct Conv {
     }
 };
 
+// The same for a layer from one map to one: a vector holds neighbouring pixels of a row.
+template <> struct Conv<1, 1> {
+    using P = Packing<1, 1>;
+    const T* x;
+    T* y;
+    const T *weight, *bias;
+    Int W, dilation;
+    bool relu;
+
+    // R rows of N pixels from (h, w) on
+    template <int N, int R> INLINE void tile(const Part& rows, const Part& columns, Int h, Int w) const {
+        using V = typename Vector<N>::type;
+        V sum[R];
+        UNROLL for (int r = 0; r < R; r++) sum[r] = *bias - V{};
+        for (int i = rows.first; i < rows.first + rows.count; i++)
+            for (int j = columns.first; j < columns.first + columns.count; j++) {
+                const T* seen = x + (h + (i - HALF) * dilation) * W + w + (j - HALF) * dilation;
+                const V tap = weight[P::at(i * SIDE + j, 0, 0)] - V{};
+                UNROLL for (int r = 0; r < R; r++) sum[r] += tap * load<N>(seen + r * W);
+            }
+        UNROLL for (int r = 0; r < R; r++) {
+            if (relu) sum[r] = sum[r] < V{} ? V{} : sum[r];
+            std::memcpy(y + (h + r) * W + w, &sum[r], sizeof sum[r]);
+        }
+    }
+    // Columns that see the same taps, in the widest vectors that fit; the last of them overlaps.
+    template <int N> void block(const Part& rows, const Part& columns) const {
+        constexpr int R = 4;
+        if constexpr (N > 1)
+            if (columns.end - columns.begin < N) return block<N / 2>(rows, columns);
+        for (Int from = columns.begin; from < columns.end; from += N) {
+            Int w = std::min(from, columns.end - N);
+            if (rows.end - rows.begin >= R)
+                for (Int h = rows.begin; h < rows.end; h += R)
+                    tile<N, R>(rows, columns, std::min(h, rows.end - R), w);
+            else
+                for (Int h = rows.begin; h < rows.end; h++) tile<N, 1>(rows, columns, h, w);
+        }
+    }
+    void run(const Parts& rows, const Parts& columns, Int begin, Int end) const {
+        for (Part part : rows) {
+            part.begin = std::max(part.begin, begin);
+            part.end = std::min(part.end, end);
+            if (part.begin < part.end)
+                for (const Part& pixels : columns) block<LANES>(part, pixels);
+        }
+    }
+};
+
 // ---- the gradient of the weights: sums[t] += sum over p of x[p + d t] grad[p]^T ----
 
-struct Corr {
-    using P = Packing<C, K>;
-    const T *x, *grad;  // one image (H, W, C) and (H, W, K); behind grad there is room for a vector
+template <int IN, int OUT> struct Corr {
+    using P = Packing<IN, OUT>;
+    const T *x, *grad;  // one image (H, W, IN) and (H, W, OUT); behind grad there is room for a vector
     T* sums;            // packed as weights
     Int H, W, dilation;
 
@@ -263,19 +313,19 @@ struct Corr {
     template <int S, int V, int B, int J, int G, int N>
     void add(int i, int j, int c, Int top, Int bottom, Int left, Int right) const {
         constexpr Int stride = (S == 1 ? P::full : 1) * LANES;
-        constexpr Int tap = (S == 1 ? C : P::groups) * stride;
+        constexpr Int tap = (S == 1 ? IN : P::groups) * stride;
         T* const to = sums + P::at(0, 0, V * LANES) + (i * SIDE + j) * tap + c / S * stride;
-        const Int step = dilation * C;
+        const Int step = dilation * IN;
         Vec sum[J][G][B];
         UNROLL for (int t = 0; t < J; t++)
             UNROLL for (int g = 0; g < G; g++)
                 UNROLL for (int b = 0; b < B; b++)
                     sum[t][g][b] = load(to + t * tap + g * stride + b * LANES);
         for (Int h = top; h < bottom; h++) {
-            const T* from = grad + (h * W + left) * K + V * LANES;
+            const T* from = grad + (h * W + left) * OUT + V * LANES;
             const T* seen =
-                x + ((h + (i - HALF) * dilation) * W + left + (j - HALF) * dilation) * C + c;
-            for (Int w = left; w < right; w++, from += K, seen += C) {
+                x + ((h + (i - HALF) * dilation) * W + left + (j - HALF) * dilation) * IN + c;
+            for (Int w = left; w < right; w++, from += OUT, seen += IN) {
                 Vec v[B];
                 UNROLL for (int b = 0; b < B; b++) v[b] = stretch<S>(from + b * LANES);
                 UNROLL for (int t = 0; t < J; t++) {
@@ -296,12 +346,12 @@ struct Corr {
     template <int S, int V, int B, int J>
     void taps(int count, int i, const Part& columns, Int top, Int bottom) const {
         if (count == J)
-            add<S, V, B, J, (C + S - 1) / S, (C - 1) % S + 1>(
+            add<S, V, B, J, (IN + S - 1) / S, (IN - 1) % S + 1>(
                 i, columns.first, 0, top, bottom, columns.begin, columns.end);
         else if constexpr (J > 1) taps<S, V, B, J - 1>(count, i, columns, top, bottom);
     }
     template <int S, int V, int B> void block(Int begin, Int end) const {
-        constexpr int groups = (C + S - 1) / S, tail = (C - 1) % S + 1;
+        constexpr int groups = (IN + S - 1) / S, tail = (IN - 1) % S + 1;
         constexpr bool all = SIDE > 1 && SIDE <= 5 && groups * B * SIDE <= HELD;
         constexpr int most = HELD / B, chunks = (groups + most - 1) / most;
         constexpr int G = (groups + chunks - 1) / chunks, last = groups - (chunks - 1) * G;
@@ -333,6 +383,55 @@ struct Corr {
         } else if constexpr (P::share > 1) {
             block<P::share, V, 1>(begin, end);
         }
+    }
+    // the rows begin..end of the image
+    void run(Int begin, Int end) const { blocks<0>(begin, end); }
+};
+
+// The same for a layer from one map to one: a vector holds neighbouring pixels of a row.
+template <> struct Corr<1, 1> {
+    using P = Packing<1, 1>;
+    const T *x, *grad;
+    T* sums;
+    Int H, W, dilation;
+
+    // The sum for one tap, which looks `seen` numbers further, in the widest vectors that fit.
+    template <int N> T tap(Int seen, Int top, Int bottom, Int left, Int right) const {
+        if constexpr (N == 1) {
+            T sum = 0;
+            for (Int h = top; h < bottom; h++) sum += grad[h * W + left] * x[h * W + left + seen];
+            return sum;
+        } else {
+            if (right - left < N) return tap<N / 2>(seen, top, bottom, left, right);
+            using V = typename Vector<N>::type;
+            const Int rest = (right - left) % N;  // pixels for the last vector, which overlaps
+            V number, sum{}, last{};
+            UNROLL for (int i = 0; i < N; i++) number[i] = i;
+            const auto is_new = number >= T(N - rest) - V{};
+            for (Int h = top; h < bottom; h++) {
+                const T *from = grad + h * W, *to = x + h * W + seen;
+                for (Int w = left; w + N <= right; w += N) sum += load<N>(from + w) * load<N>(to + w);
+                if (rest) {
+                    V product = load<N>(from + right - N) * load<N>(to + right - N);
+                    last += is_new ? product : V{};
+                }
+            }
+            sum += last;
+            T total = 0;
+            UNROLL for (int i = 0; i < N; i++) total += sum[i];
+            return total;
+        }
+    }
+    void run(Int begin, Int end) const {
+        for (int i = 0; i < SIDE; i++)
+            for (int j = 0; j < SIDE; j++) {
+                Int down = (i - HALF) * dilation, across = (j - HALF) * dilation;
+                Int top = std::max(begin, -down), bottom = std::min(end, H - down);
+                Int left = std::max<Int>(0, -across), right = std::min(W, W - across);
+                if (top < bottom && left < right)
+                    sums[P::at(i * SIDE + j, 0, 0)] +=
+                        tap<LANES>(down * W + across, top, bottom, left, right);
+            }
     }
 };
 
@@ -465,8 +564,9 @@ extern "C" void corr(
                     back.run(rows, columns, begin, end);
                 }
                 if (grad_weight) {
-                    const Corr tap{x + n * H * W * C, image, sums.get() + piece * size, H, W, dilation};
-                    tap.blocks<0>(begin, end);
+                    const Corr<C, K> taps{
+                        x + n * H * W * C, image, sums.get() + piece * size, H, W, dilation};
+                    taps.run(begin, end);
                 }
             }
     }

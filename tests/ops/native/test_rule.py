@@ -16,8 +16,8 @@ from context_agg.ops.native import kernels, operators
 from context_agg.ops.native.rule import conv, corr
 from tests.operands import operands
 
-# Every way to pack maps into vectors occurs: 20 = two vectors of 8 and a half one, 11 odd.
-MAPS = [(3, 2), (2, 3), (11, 20)]
+# Every way to fill vectors occurs: 20 = two vectors of 8 and a half one, 11 odd, 1 to 1 by pixels.
+MAPS = [(3, 2), (2, 3), (11, 20), (1, 1)]
 ALL = (True, True, True)
 
 
@@ -79,6 +79,22 @@ def test_float32_is_within_rounding_of_float64(maps: tuple[int, int], dilation: 
     trues = torch.autograd.grad(expected, exact, grad_output.double())
     for grad, true in zip(grads, trues, strict=True):
         assert (grad - true).abs().max() <= 1e-5 * true.abs().max()
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 5, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_of_one_map_fills_rows_of_any_width(dtype: torch.dtype, dilation: int) -> None:
+    for width in range(1, 70):
+        inputs = operands(2, 1, 1, 3, 7, width, dtype=dtype)
+        y = get_conv_op("manual")(*inputs, dilation, True)
+        exact = [t.detach().double().requires_grad_() for t in inputs]
+        expected = right(*exact, dilation, relu=True)
+        grad_output = torch.randn_like(y)
+        grads = torch.autograd.grad(y, inputs, grad_output)
+        trues = torch.autograd.grad(expected, exact, grad_output.double())
+        tolerance = 1e-5 if dtype is torch.float32 else 1e-13
+        for ours, true in zip((y, *grads), (expected, *trues), strict=True):
+            assert (ours - true).abs().max() <= tolerance * max(1, true.abs().max())
 
 
 def test_derivatives_of_all_kinds_are_right() -> None:
