@@ -1,14 +1,17 @@
 """The autograd.Function of a layer: it deals with autograd, and a Rule does the arithmetic."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from context_agg.ops.arguments import is_autocast_on, prepare
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., object])
 
 Grads = tuple[Tensor | None, Tensor | None, Tensor | None]
 """grad_x, grad_weight and grad_bias; None for a gradient that is not needed."""
@@ -34,12 +37,19 @@ class Rule:
     ]
 
 
+def with_signature(function: AnyFunction) -> AnyFunction:
+    """Keeps a function's signature, which `Function.apply` would work out again at every call."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
+
+
 class ReverseFunction(torch.autograd.Function):
     """Lets autograd use a rule's forward and backward."""
 
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(
         x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool, rule: Rule
     ) -> Tensor:

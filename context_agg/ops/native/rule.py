@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from context_agg.ops.function import Grads, Rule, apply
+from context_agg.ops.function import Grads, Rule, apply, with_signature
 from context_agg.ops.native import operators
 
 Needs = tuple[bool, bool, bool]
@@ -28,6 +28,7 @@ class ReverseCorr(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(
         grad_output: Tensor,
         x: Tensor,
