@@ -58,8 +58,11 @@ def recorded() -> dict[str, list[Curves]]:
 
 
 def plot() -> Figure:
-    """Cost and accuracy on the test images."""
-    return plot_bands(recorded())
+    """Cost and accuracy on the test images, which these runs hold out."""
+    figure = plot_bands(recorded())
+    for axes, label in zip(figure.axes, ("cost", "accuracy"), strict=True):
+        axes.set_title(f"test {label}")
+    return figure
 
 
 def lecture_table() -> str:

@@ -41,8 +41,8 @@ def plot_rules() -> Figure:
     whole, enlarged = figure.subplots(1, 2)
     draw_dots(whole, variants, colors)
     draw_dots(enlarged, right, colors)
-    whole.set(xlabel="test accuracy", xlim=(0.865, 0.995))
-    enlarged.set(xlabel="the same, enlarged", xlim=(0.9855, 0.9897))
+    whole.set(xlabel="test accuracy")
+    enlarged.set(xlabel="the same, enlarged")
     return figure
 
 
@@ -53,7 +53,7 @@ def plot_models() -> Figure:
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
     draw_dots(axes, variants | {"basic, C = 16": basic}, {})
-    axes.set(xlabel="test accuracy", xlim=(0.91, 1))
+    axes.set(xlabel="test accuracy")
     return figure
 
 
