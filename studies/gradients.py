@@ -146,7 +146,7 @@ def plot_catch() -> Figure:
     """The table as a map: what has caught a rule is dark."""
     rows = read("catch")
     caught = np.array([[row[check].startswith("**") for check in CHECKS] for row in rows])
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    figure = Figure(figsize=(9, 5.8), layout="constrained")
     axes = figure.subplots()
     axes.imshow(caught, cmap=ListedColormap(["0.94", COLORS[0]]), aspect="auto")
     for y, row in enumerate(rows):
