@@ -26,7 +26,7 @@ RULES = {  # name: backprop, memory format
     "manual_torch": ("manual_torch", torch.contiguous_format),
     "manual_taps": ("manual_taps", torch.contiguous_format),
 }
-CHANNELS = (8, 16, 32)
+CHANNELS = (1, 8, 16, 32)
 DILATIONS = (1, 2, 4, 8, 16)
 ROUNDS = 9
 

@@ -1,8 +1,12 @@
 """broken from the identity on the digits: which seeds collapse, and what prevents it."""
 
+from collections.abc import Sequence
+from statistics import fmean
+
 from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS, LINES
+from context_agg.runs.intervals import estimate
 from context_agg.runs.table import cell
 from studies.alignment import mean_cosine, recorded_cosines
 from studies.plots import mark_missing
@@ -58,6 +62,38 @@ def collapse_table() -> str:
     return plain_table(table)
 
 
+def cosines_table() -> str:
+    """Mean cosine of layers 1 to 6 in both halves of the training, of each kind of run."""
+    cosines, ends = recorded_cosines("collapse"), collapsed()
+    falling, others = "broken, the seeds that collapse", "broken, the others"
+    halves: dict[str, list[list[float]]] = {falling: [], others: []}  # by kind, those of each run
+    for run in STUDY.runs():
+        if run.name not in ends or words(run) == "right gradients":
+            continue
+        kind = words(run)
+        if kind == "broken":
+            kind = falling if ends[run.name] else others
+        by_epoch = [mean_cosine(at) for _, at in sorted(cosines[run.name].items())]
+        middle = len(by_epoch) // 2
+        means = [
+            fmean(mean for mean in half if mean is not None)
+            for half in (by_epoch[:middle], by_epoch[middle:])
+        ]
+        halves.setdefault(kind, []).append(means)
+    table = []
+    for kind, of_runs in halves.items():
+        cells = [_with_interval(values) for values in zip(*of_runs, strict=True)]
+        first, second = cells or ["missing", "missing"]
+        numbers = {"epochs 1 to 15": first, "epochs 16 to 30": second}
+        table.append({"variant": kind, "runs": str(len(of_runs)), **numbers})
+    return plain_table(table)
+
+
+def _with_interval(values: Sequence[float]) -> str:
+    value = estimate(values)
+    return f"{value.mean:.2f} ± {value.half:.2f}"
+
+
 def plot_collapse() -> Figure:
     """Held-out accuracy and mean cosine by epoch, of the seeds that collapse and of the others."""
     cosines, curves, ends = recorded_cosines("collapse"), curves_by_run("collapse"), collapsed()
@@ -93,4 +129,8 @@ def plot_collapse() -> Figure:
     return figure
 
 
-STUDY = Study("collapse", figures={"collapse": plot_collapse}, tables={"collapse": collapse_table})
+STUDY = Study(
+    "collapse",
+    figures={"collapse": plot_collapse},
+    tables={"collapse": collapse_table, "collapse_cosines": cosines_table},
+)

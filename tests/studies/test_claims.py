@@ -121,6 +121,21 @@ def test_a_run_has_collapsed_if_it_ends_far_below_its_best() -> None:
     assert table["broken, lr 0.0003"] == "missing | - | - | -"
 
 
+def test_cosines_are_averaged_over_each_half_of_a_run() -> None:
+    record(collapse.STUDY, lambda run: [0.9, 0.1 if run.seed < 2 else 0.8])
+    rows = [
+        {"run": run.name, "step": 40 * epoch, LAYERS[0]: cosine + 0.1, LAYERS[5]: cosine - 0.1}
+        for run in collapse.STUDY.runs()
+        for epoch, cosine in enumerate((0.9, 0.7, 0.2, 0.1 * (run.seed < 2)))
+    ]
+    results.add_rows("collapse_alignment", rows)
+    table = lines(collapse.cosines_table())
+    assert table["broken, the seeds that collapse"] == "2 | 0.80 ± 0.00 | 0.15 ± 0.00"
+    assert table["broken, the others"] == "8 | 0.80 ± 0.00 | 0.10 ± 0.00"
+    assert table["broken, lr 0.0003"] == "10 | 0.80 ± 0.00 | 0.11 ± 0.02"  # of all its seeds
+    assert "right gradients" not in table
+
+
 def test_an_addition_is_compared_with_the_same_gradients() -> None:
     def curve(run: SweepRun) -> list[float]:
         if run.part == "noise":
