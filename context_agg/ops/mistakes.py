@@ -4,14 +4,29 @@ Some of them are correct at dilation 1, and all of them train; docs/gradients.md
 catch each one.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from context_agg.ops.function import Rule
-from context_agg.ops.manual import backward_in_pieces, forward, grad_weight, grad_x
+from context_agg.ops.function import Grads, Rule
+from context_agg.ops.manual import backward, backward_in_pieces, forward, grad_weight, grad_x
+
+
+def backward_undilated(
+    grad_output: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    y: Tensor | None,
+    dilation: int,
+    relu: bool,
+    needs: tuple[bool, bool, bool],
+) -> Grads:
+    """All gradients as if the dilation were 1."""
+    del dilation
+    return backward(grad_output, x, weight, y, 1, relu, needs)
 
 
 def grad_x_undilated(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
@@ -28,20 +43,36 @@ def grad_weight_undilated(
     return grad_weight(grad_output, x, kernel_size, 1)
 
 
-def grad_x_unrotated(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """grad_x with the kernel as it is, not rotated by 180 degrees."""
-    return grad_x(grad_output, weight.flip(2, 3), dilation)
-
-
 def grad_bias_zero(grad_output: Tensor) -> Tensor:
     """No gradient for the bias, which then stays at its initial value."""
     return grad_output.new_zeros(grad_output.shape[1])
 
 
-def grad_x_random(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """grad_x with a fixed random kernel in place of the layer's."""
-    kernel = feedback_kernel(tuple(weight.shape), dilation)
-    return grad_x(grad_output, kernel.to(weight), dilation)
+def backward_through(
+    grad_output: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    y: Tensor | None,
+    dilation: int,
+    relu: bool,
+    needs: tuple[bool, bool, bool],
+    *,
+    kernel: Callable[[Tensor, int], Tensor],
+) -> Grads:
+    """The gradients with another kernel than the layer's; only grad_x depends on it."""
+    return backward(grad_output, x, kernel(weight, dilation), y, dilation, relu, needs)
+
+
+def unrotated(weight: Tensor, dilation: int) -> Tensor:
+    """The kernel that `grad_x`, which rotates it by 180 degrees, then uses as it is."""
+    del dilation
+    return weight.flip(2, 3)
+
+
+def random(weight: Tensor, dilation: int) -> Tensor:
+    """A fixed random kernel in place of the layer's."""
+    kernel: Tensor = feedback_kernel(tuple(weight.shape), dilation).to(weight)
+    return kernel
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -56,9 +87,10 @@ def feedback_kernel(shape: tuple[int, ...], dilation: int) -> Tensor:
     return torch.from_numpy(draw.normal(0, (maps * height * width) ** -0.5, shape))
 
 
-def grad_x_signs(grad_output: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """grad_x with the signs of the kernel's entries in place of the entries."""
-    return grad_x(grad_output, weight.sign(), dilation)
+def signs(weight: Tensor, dilation: int) -> Tensor:
+    """The signs of the kernel's entries in place of the entries."""
+    del dilation
+    return weight.sign()
 
 
 DRAFT_DILATIONS = {4: 3, 8: 3, 16: 1}  # dilation of the draft's forward: of its backward
@@ -87,17 +119,14 @@ def _transposed(grad_output: Tensor) -> Tensor:
 
 MISTAKES: dict[str, Rule] = {
     # both gradients ignore the dilation; found in three drafts by the author of the 2018 post
-    "broken": Rule(
-        forward,
-        partial(backward_in_pieces, grad_x=grad_x_undilated, grad_weight=grad_weight_undilated),
-    ),
+    "broken": Rule(forward, backward_undilated),
     # the two halves of that mistake, each alone
     "undilated_grad_x": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_undilated)),
     "undilated_grad_weight": Rule(
         forward, partial(backward_in_pieces, grad_weight=grad_weight_undilated)
     ),
     # the correlation is used as its own adjoint; the classic slip in exercises
-    "unrotated": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_unrotated)),
+    "unrotated": Rule(forward, partial(backward_through, kernel=unrotated)),
     # the sum over what the forward broadcasts is missing; the other classic slip
     "no_bias_grad": Rule(forward, partial(backward_in_pieces, grad_bias=grad_bias_zero)),
     # wrong dilations, and height and width exchanged; found in the same author's manual draft
@@ -106,6 +135,6 @@ MISTAKES: dict[str, Rule] = {
     ),
     # no mistakes but proposals: errors travel back through weights that need not be the forward's
     # (Lillicrap et al. 2016, doi 10.1038/ncomms13276; Liao et al. 2016, arXiv 1510.05067)
-    "feedback_alignment": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_random)),
-    "sign_symmetric": Rule(forward, partial(backward_in_pieces, grad_x=grad_x_signs)),
+    "feedback_alignment": Rule(forward, partial(backward_through, kernel=random)),
+    "sign_symmetric": Rule(forward, partial(backward_through, kernel=signs)),
 }
