@@ -45,7 +45,7 @@ def export(run_dir: Path, out: Path, form: str = "safetensors") -> None:
     if os.path.lexists(out):
         raise FileExistsError(f"{out} already exists; delete it or name another directory")
     cfg = read_settings(run_dir)
-    scores = card.seeds_of(run_dir, cfg)
+    scores = card.seeds_of(run_dir)
     network, spec = load_network(run_dir)
     dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
     try:

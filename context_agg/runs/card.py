@@ -14,6 +14,7 @@ from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
 from context_agg.runs.finished import changed_settings
 from context_agg.runs.intervals import estimate
 from context_agg.runs.records import read_scores
+from context_agg.runs.settings import read_unresolved
 
 SHOWN = ("seed", "backprop", "start_from", "model", "loss", "optimizer", "schedule")
 
@@ -41,22 +42,24 @@ logits = network(images.to(torch.{dtype}) / 255)  # ({logits})
 """
 
 
-def seeds_of(run_dir: Path, cfg: DictConfig) -> dict[int, Mapping[str, float]]:
+def seeds_of(run_dir: Path) -> dict[int, Mapping[str, float]]:
     """The scores of a run, and of the runs beside it in a sweep that differ in the seed alone.
 
-    A run whose files are damaged is named on stderr and left out.
+    What follows from the seed, such as `start_from: FRONT_END/seed-${seed}`, differs with it. A run
+    whose files are damaged is named on stderr and left out.
 
     Raises:
         OSError, ValueError: if the scores of the run itself cannot be read.
     """
+    cfg = read_unresolved(run_dir)
     scores: dict[int, Mapping[str, float]] = {cfg.seed: read_scores(run_dir)}
     for other in sorted(run_dir.absolute().parent.glob("seed-*")):
         if not (other / METRICS).is_file() or other.samefile(run_dir):
             continue
         try:
-            changed = changed_settings(other, cfg)
-            if {key.rpartition(".")[2] for key in changed} == {"seed"}:
-                scores[int(other.name.removeprefix("seed-"))] = read_scores(other)
+            cfg.seed = read_unresolved(other).seed
+            if not changed_settings(other, cfg):
+                scores[cfg.seed] = read_scores(other)
         except (OSError, ValueError) as error:
             print(f"left out of the intervals: {error}", file=sys.stderr)
     return dict(sorted(scores.items()))

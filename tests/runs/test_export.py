@@ -260,6 +260,15 @@ def test_a_card_has_the_mean_and_interval_of_the_seeds_beside_it(tmp_path: Path)
     assert row(card, "score") == ["this network", "mean and 95 % interval, seeds 0, 1, 2"]
 
 
+def test_what_follows_from_the_seed_may_differ_with_it(tmp_path: Path) -> None:
+    sweep(tmp_path, [0.91, 0.94, 0.985])
+    for seed, start in enumerate(("runs/seed-${seed}", "runs/seed-${seed}", "runs/seed-0")):
+        settings = tmp_path / f"seed-{seed}" / ".hydra" / "config.yaml"
+        settings.write_text(f"{settings.read_text()}start_from: {start}\n")
+    export.export(tmp_path / "seed-1", tmp_path / "out")
+    assert row(tmp_path / "out" / "README.md", "score")[1] == "mean and 95 % interval, seeds 0, 1"
+
+
 def test_only_finished_runs_with_the_same_settings_are_seeds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
