@@ -31,12 +31,12 @@ from studies.study import Study
 from studies.tables import plain_table, scores, sweep_table
 
 FRONT_END = ROOT / "models" / "scenes_front_end"
-SHOWN = ("scenes_front_end", "scenes_xavier", "scenes_identity")
+SHOWN = ("scenes_front_end", "scenes_normal", "scenes_identity")
 TITLES = (
     "image",
     "truth",
     "front end alone",
-    "with a context\nmodule, xavier",
+    "with a context\nmodule, normal",
     "with a context\nmodule, identity",
 )
 LIFT = 2
@@ -340,7 +340,7 @@ STUDY = Study(
     needs=("front_end",),
     models={
         "scenes_front_end": ("front_end/seed-0",),
-        "scenes_xavier": ("basic/model.init-xavier/seed-0",),
+        "scenes_normal": ("basic/model.init-normal/seed-0",),
         "scenes_identity": ("basic/model.init-identity/seed-0",),
     },
     figures={
