@@ -265,15 +265,18 @@ class Study:
         return others
 
     def _export(self, run: SweepRun) -> None:
-        """Keeps the run's weights in models/, if it is the best so far of those to choose from."""
+        """Keeps the best of a model's runs in models/, anew for each seed that its card counts."""
+        by_name = {run.name: run for run in self.runs()}
         for model, names in self.models.items():
-            if run.name not in names:
-                continue
+            variants = [(by_name[name].part, by_name[name].variant) for name in names]
             recorded = curves_by_run(self.name)
-            best = {name: max(recorded[name]["val/accuracy"]) for name in names if name in recorded}
-            if best[run.name] == max(best.values()):
+            there = [name for name in names if name in recorded]
+            if (run.part, run.variant) not in variants or not there:
+                continue
+            best = by_name[max(there, key=lambda name: max(recorded[name]["val/accuracy"]))]
+            if best.finished:
                 shutil.rmtree(ROOT / "models" / model, ignore_errors=True)
-                export(ROOT / run.directory, ROOT / "models" / model)
+                export(ROOT / best.directory, ROOT / "models" / model)
 
 
 def alignment_rows(run: str, file: Path) -> list[Row]:

@@ -321,6 +321,16 @@ def test_the_model_that_is_kept_is_the_best_by_held_out_accuracy(
     assert exported[-1] == (source, tmp_path / "models" / "best")
 
 
+def test_a_model_is_exported_anew_when_another_seed_is_recorded(
+    calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []  # recorded at each export, which the card counts
+    monkeypatch.setattr(study, "read_curves", lambda directory: {"val/accuracy": [0.5]})
+    monkeypatch.setattr(study, "export", lambda run, model: seeds.append(len(rows("chain"))))
+    Study("chain", models={"best": ("first/seed-0",)}).run("first", jobs=2)
+    assert seeds == [1, 2]
+
+
 def test_a_measurement_is_made_once_and_its_time_is_noted(calls: list[list[str]]) -> None:
     made: list[int] = []
 
