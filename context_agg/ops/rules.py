@@ -76,7 +76,7 @@ def backward(
     """The gradients of `forward` that are needed; other rules replace a piece with their own."""
     if relu:
         assert y is not None  # the Function saves the output of a layer with ReLU
-        grad_output = grad_output * (y > 0)  # torch.where takes up to three times as long
+        grad_output = torch.where(y > 0, grad_output, 0)  # a product would let infinities through
     return (
         grad_x(grad_output, weight, dilation) if needs[0] else None,
         grad_weight(grad_output, x, weight.shape[-1], dilation) if needs[1] else None,

@@ -254,6 +254,17 @@ def test_only_the_gradients_asked_for_are_computed(
         assert calls.count("sum") == sums + 1  # one is the loss
 
 
+@pytest.mark.parametrize("name", CORRECT)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_the_relu_blocks_is_0_even_if_it_is_not_finite(name: str, bad: float) -> None:
+    inputs = operands()
+    y = get_conv_op(name)(*inputs, 2, True)
+    grad_output = torch.where(y > 0, 1.0, bad)
+    expected = torch.autograd.grad(y, inputs, torch.where(y > 0, 1.0, 0.0), retain_graph=True)
+    for grad, true in zip(torch.autograd.grad(y, inputs, grad_output), expected, strict=True):
+        assert torch.equal(grad, true)
+
+
 def test_the_output_is_kept_only_where_it_holds_the_relu_mask() -> None:
     for relu in (False, True):
         y = get_conv_op("manual")(*operands(), 2, relu)
