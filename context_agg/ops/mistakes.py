@@ -60,16 +60,17 @@ def backward_through(
     kernel: Callable[[Tensor, int], Tensor],
 ) -> Grads:
     """The gradients with another kernel than the layer's; only grad_x depends on it."""
-    return backward(grad_output, x, kernel(weight, dilation), y, dilation, relu, needs)
+    through = kernel(weight, dilation) if needs[0] else weight
+    return backward(grad_output, x, through, y, dilation, relu, needs)
 
 
-def unrotated(weight: Tensor, dilation: int) -> Tensor:
+def unrotated_kernel(weight: Tensor, dilation: int) -> Tensor:
     """The kernel that `grad_x`, which rotates it by 180 degrees, then uses as it is."""
     del dilation
     return weight.flip(2, 3)
 
 
-def random(weight: Tensor, dilation: int) -> Tensor:
+def random_kernel(weight: Tensor, dilation: int) -> Tensor:
     """A fixed random kernel in place of the layer's."""
     kernel: Tensor = feedback_kernel(tuple(weight.shape), dilation).to(weight)
     return kernel
@@ -87,7 +88,7 @@ def feedback_kernel(shape: tuple[int, ...], dilation: int) -> Tensor:
     return torch.from_numpy(draw.normal(0, (maps * height * width) ** -0.5, shape))
 
 
-def signs(weight: Tensor, dilation: int) -> Tensor:
+def kernel_signs(weight: Tensor, dilation: int) -> Tensor:
     """The signs of the kernel's entries in place of the entries."""
     del dilation
     return weight.sign()
@@ -126,7 +127,7 @@ MISTAKES: dict[str, Rule] = {
         forward, partial(backward_in_pieces, grad_weight=grad_weight_undilated)
     ),
     # the correlation is used as its own adjoint; the classic slip in exercises
-    "unrotated": Rule(forward, partial(backward_through, kernel=unrotated)),
+    "unrotated": Rule(forward, partial(backward_through, kernel=unrotated_kernel)),
     # the sum over what the forward broadcasts is missing; the other classic slip
     "no_bias_grad": Rule(forward, partial(backward_in_pieces, grad_bias=grad_bias_zero)),
     # wrong dilations, and height and width exchanged; found in the same author's manual draft
@@ -135,6 +136,6 @@ MISTAKES: dict[str, Rule] = {
     ),
     # no mistakes but proposals: errors travel back through weights that need not be the forward's
     # (Lillicrap et al. 2016, doi 10.1038/ncomms13276; Liao et al. 2016, arXiv 1510.05067)
-    "feedback_alignment": Rule(forward, partial(backward_through, kernel=random)),
-    "sign_symmetric": Rule(forward, partial(backward_through, kernel=signs)),
+    "feedback_alignment": Rule(forward, partial(backward_through, kernel=random_kernel)),
+    "sign_symmetric": Rule(forward, partial(backward_through, kernel=kernel_signs)),
 }
