@@ -81,20 +81,24 @@ def test_float32_is_within_rounding_of_float64(maps: tuple[int, int], dilation: 
         assert (grad - true).abs().max() <= 1e-5 * true.abs().max()
 
 
-@pytest.mark.parametrize("dilation", [1, 2, 5, 16])
+@pytest.mark.parametrize(
+    ("side", "dilation"), [(3, 1), (3, 2), (3, 5), (3, 16), (1, 1), (5, 3), (7, 2)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_layer_of_one_map_fills_rows_of_any_width(dtype: torch.dtype, dilation: int) -> None:
+def test_a_layer_of_one_map_fills_rows_of_any_width(
+    dtype: torch.dtype, side: int, dilation: int
+) -> None:
     for width in range(1, 70):
-        inputs = operands(2, 1, 1, 3, 7, width, dtype=dtype)
+        inputs = operands(2, 1, 1, side, 7, width, dtype=dtype)
         y = get_conv_op("manual")(*inputs, dilation, True)
         exact = [t.detach().double().requires_grad_() for t in inputs]
-        expected = right(*exact, dilation, relu=True)
+        expected = right(exact[0], exact[1], exact[2], dilation, relu=True)
         grad_output = torch.randn_like(y)
         grads = torch.autograd.grad(y, inputs, grad_output)
         trues = torch.autograd.grad(expected, exact, grad_output.double())
         tolerance = 1e-5 if dtype is torch.float32 else 1e-13
         for ours, true in zip((y, *grads), (expected, *trues), strict=True):
-            assert (ours - true).abs().max() <= tolerance * max(1, true.abs().max())
+            assert (ours - true).abs().max() <= tolerance * max(1.0, true.abs().max().item())
 
 
 def test_derivatives_of_all_kinds_are_right() -> None:
@@ -176,9 +180,10 @@ def test_relu_keeps_nan() -> None:
     assert operators.conv(x, weight, bias, 1, True)[0, :, 3, 2].isnan().all()
 
 
+@pytest.mark.parametrize("maps", [1, 16])
 @pytest.mark.parametrize("n", [1, 5, 40])
-def test_results_repeat_bit_by_bit_on_any_number_of_threads(n: int) -> None:
-    inputs = operands(n, 16, 16, 3, 19, 17, dtype=torch.float32)
+def test_results_repeat_bit_by_bit_on_any_number_of_threads(n: int, maps: int) -> None:
+    inputs = operands(n, maps, maps, 3, 19, 17, dtype=torch.float32)
     y = get_conv_op("manual")(*inputs, 2, True)
     expected = [y, *torch.autograd.grad(y.square().sum(), inputs)]
     try:
