@@ -14,7 +14,7 @@ from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
 from context_agg.runs.finished import changed_settings
 from context_agg.runs.intervals import estimate
 from context_agg.runs.records import read_scores
-from context_agg.runs.settings import read_unresolved
+from context_agg.runs.settings import read_resolved, read_unresolved
 
 SHOWN = ("seed", "backprop", "start_from", "model", "loss", "optimizer", "schedule")
 
@@ -57,9 +57,12 @@ def seeds_of(run_dir: Path) -> dict[int, Mapping[str, float]]:
         if not (other / METRICS).is_file() or other.samefile(run_dir):
             continue
         try:
-            cfg.seed = read_unresolved(other).seed
+            seed = read_resolved(other).get("seed")
+            if not isinstance(seed, int) or seed in scores:
+                continue
+            cfg.seed = seed
             if not changed_settings(other, cfg):
-                scores[cfg.seed] = read_scores(other)
+                scores[seed] = read_scores(other)
         except (OSError, ValueError) as error:
             print(f"left out of the intervals: {error}", file=sys.stderr)
     return dict(sorted(scores.items()))

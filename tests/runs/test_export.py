@@ -284,6 +284,17 @@ def test_only_finished_runs_with_the_same_settings_are_seeds(
     assert str(Path("seed-4", "metrics.json")) in line
 
 
+@pytest.mark.parametrize("seed", ["0", "???", "[1, 2]", "word"])
+def test_a_copy_and_a_run_without_a_seed_do_not_count(seed: str, tmp_path: Path) -> None:
+    sweep(tmp_path, [0.91, 0.94, 0.1])
+    settings = tmp_path / "seed-2" / ".hydra" / "config.yaml"
+    settings.write_text(settings.read_text().replace("seed: 2", f"seed: {seed}", 1))
+    export.export(tmp_path / "seed-0", tmp_path / "out")
+    card = tmp_path / "out" / "README.md"
+    assert row(card, "score")[1] == "mean and 95 % interval, seeds 0, 1"
+    assert row(card, "test/accuracy")[0] == "0.9100"
+
+
 def test_a_run_alone_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep(tmp_path, [0.91])
     monkeypatch.chdir(tmp_path / "seed-0")  # the directory's name is not in the path then
