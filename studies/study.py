@@ -98,6 +98,14 @@ class SweepRun:
         there = (directory / METRICS).is_file()
         return there and finished_scores(directory, self.config()) is not None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its directory holds the finished run, and not one of other settings."""
+        try:
+            return self.finished
+        except FileExistsError:
+            return False
+
     def starts_from(self) -> Path | None:
         """The directory of the run whose weights this run starts from."""
         start = self.config().start_from
@@ -274,7 +282,7 @@ class Study:
             if (run.part, run.variant) not in variants or not there:
                 continue
             best = by_name[max(there, key=lambda name: max(recorded[name]["val/accuracy"]))]
-            if best.finished:
+            if run.name == best.name or best.is_there:
                 shutil.rmtree(ROOT / "models" / model, ignore_errors=True)
                 export(ROOT / best.directory, ROOT / "models" / model)
 

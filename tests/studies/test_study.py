@@ -331,6 +331,25 @@ def test_a_model_is_exported_anew_when_another_seed_is_recorded(
     assert seeds == [1, 2]
 
 
+def test_a_run_of_other_settings_is_not_exported_for_another_seed(
+    calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.add_rows("chain", [{"run": "first/seed-0", "seconds": "1"}])
+    results.add_rows("chain_curves", [{"run": "first/seed-0", "epoch": 1, "val/accuracy": 0.5}])
+
+    def finished(run: SweepRun) -> bool:
+        if run.name == "first/seed-0":
+            raise FileExistsError("other settings")
+        return (tmp_path / run.directory / "metrics.json").is_file()
+
+    monkeypatch.setattr(SweepRun, "finished", property(finished))
+    exported: list[Path] = []
+    monkeypatch.setattr(study, "export", lambda run, model: exported.append(run))
+    assert Study("chain", models={"best": ("first/seed-0",)}).run("first", jobs=2) == []
+    assert [row["run"] for row in rows("chain")] == ["first/seed-0", "first/seed-1"]
+    assert exported == []
+
+
 def test_a_measurement_is_made_once_and_its_time_is_noted(calls: list[list[str]]) -> None:
     made: list[int] = []
 
