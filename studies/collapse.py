@@ -23,6 +23,8 @@ def words(run: SweepRun) -> str:
     """A run in words."""
     if run.part == "rules":
         return {"manual": "right gradients", "broken": "broken"}[run.value("backprop")]
+    if run.part == "slower_longer":
+        return "broken, lr 0.0003, 100 epochs"
     (key,) = (key for key in run.lines if key != "seed")
     what = {"clipped": "clipped to norm", "slower": "lr", "decayed": "weight decay"}[run.part]
     return f"broken, {what} {run.value(key)}"
@@ -66,32 +68,36 @@ def cosines_table() -> str:
     """Mean cosine of layers 1 to 6 in both halves of the training, of each kind of run."""
     cosines, ends = recorded_cosines("collapse"), collapsed()
     falling, others = "broken, the seeds that collapse", "broken, the others"
-    halves: dict[str, list[list[float]]] = {falling: [], others: []}  # by kind, those of each run
+    kinds: dict[str, list[list[float | None]]] = {falling: [], others: []}  # the means of each run
     for run in STUDY.runs():
-        if run.name not in ends or words(run) == "right gradients":
-            continue
         kind = words(run)
+        if kind == "right gradients":
+            continue
         if kind == "broken":
-            kind = falling if ends[run.name] else others
-        by_epoch = [mean_cosine(at) for _, at in sorted(cosines[run.name].items())]
-        middle = len(by_epoch) // 2
-        means = [
-            fmean(mean for mean in half if mean is not None)
-            for half in (by_epoch[:middle], by_epoch[middle:])
+            kind = falling if ends.get(run.name) else others
+        means = kinds.setdefault(kind, [])
+        if run.name in ends:
+            means.append([mean_cosine(at) for _, at in sorted(cosines[run.name].items())])
+    return plain_table(
+        [
+            {
+                "variant": kind,
+                "runs": str(len(runs)),
+                "first half": _mean([by_epoch[: len(by_epoch) // 2] for by_epoch in runs]),
+                "second half": _mean([by_epoch[len(by_epoch) // 2 :] for by_epoch in runs]),
+            }
+            for kind, runs in kinds.items()
         ]
-        halves.setdefault(kind, []).append(means)
-    table = []
-    for kind, of_runs in halves.items():
-        cells = [_with_interval(values) for values in zip(*of_runs, strict=True)]
-        first, second = cells or ["missing", "missing"]
-        numbers = {"epochs 1 to 15": first, "epochs 16 to 30": second}
-        table.append({"variant": kind, "runs": str(len(of_runs)), **numbers})
-    return plain_table(table)
+    )
 
 
-def _with_interval(values: Sequence[float]) -> str:
-    value = estimate(values)
-    return f"{value.mean:.2f} ± {value.half:.2f}"
+def _mean(runs: Sequence[Sequence[float | None]]) -> str:
+    """The mean of the runs' means, with its interval; a dead network has no cosines."""
+    means = [fmean(there) for run in runs if (there := [x for x in run if x is not None])]
+    if not means:
+        return "missing"
+    value = estimate(means)
+    return f"{value.mean:.2f}" + (f" ± {value.half:.2f}" if value.number > 1 else " (example)")
 
 
 def plot_collapse() -> Figure:

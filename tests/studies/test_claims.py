@@ -136,6 +136,19 @@ def test_cosines_are_averaged_over_each_half_of_a_run() -> None:
     assert "right gradients" not in table
 
 
+def test_cosines_of_one_run_are_an_example_and_a_dead_network_has_none() -> None:
+    record(collapse.STUDY, lambda run: [0.9] * 4 if (run.part, run.seed) == ("rules", 0) else None)
+    rows = [
+        {"run": "rules/backprop-broken/seed-0", "step": step, LAYERS[0]: cosine}
+        for step, cosine in enumerate((0.5, 0.7, "nan", "nan"))
+    ]
+    results.add_rows("collapse_alignment", rows)
+    table = lines(collapse.cosines_table())
+    assert table["broken, the others"] == "1 | 0.60 (example) | missing"
+    assert table["broken, the seeds that collapse"] == "0 | missing | missing"
+    assert table["broken, clipped to norm 1"] == "0 | missing | missing"
+
+
 def test_an_addition_is_compared_with_the_same_gradients() -> None:
     def curve(run: SweepRun) -> list[float]:
         if run.part == "noise":
