@@ -1,6 +1,7 @@
 """broken from the identity on the digits: which seeds collapse, and what prevents it."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from statistics import fmean
 
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from studies.results import curves_by_run
 from studies.study import Study, SweepRun
 from studies.tables import compared, named_runs, plain_table
 
-FALL = 0.2  # of the held-out accuracy, from its best epoch to the last: a collapse
+FALL = 0.2  # of the held-out accuracy, from its best so far
 EPOCH = 40  # steps
 BROKEN = "rules/backprop-broken/"
 
@@ -32,30 +33,40 @@ def words(run: SweepRun) -> str:
 
 def collapsed() -> dict[str, bool]:
     """Of every recorded run, whether it has collapsed by its last epoch."""
+    return {name: falls[-1] for name, falls in fallen().items()}
+
+
+def fallen() -> dict[str, list[bool]]:
+    """Of every recorded run and each of its epochs, whether it is far below its best until then."""
     return {
-        name: max(curves["val/accuracy"]) - curves["val/accuracy"][-1] > FALL
+        name: [
+            best - value > FALL for best, value in zip(accumulate(values, max), values, strict=True)
+        ]
         for name, curves in curves_by_run("collapse").items()
+        for values in [curves["val/accuracy"]]
     }
 
 
 def collapse_table() -> str:
-    """How many seeds collapse, and what that costs."""
-    fallen: dict[str, list[bool]] = {}
-    ends = collapsed()
+    """How many seeds fall at some epoch, how many end there, and what that costs."""
+    by_name = fallen()
+    falls: dict[str, list[list[bool]]] = {}
     for run in STUDY.runs():
-        if run.name in ends:
-            fallen.setdefault(words(run), []).append(ends[run.name])
+        if run.name in by_name:
+            falls.setdefault(words(run), []).append(by_name[run.name])
     table = []
     runs = named_runs(STUDY, words)
     order = sorted(runs, key=lambda name: name.startswith("broken,"))
     for row in compared({name: runs[name] for name in order}, "broken"):
         name = str(row["variant"])
+        of_runs = falls.get(name)
         table.append(
             {
                 "variant": name,
-                "collapsed": f"{sum(fallen[name])} of {len(fallen[name])}"
-                if name in fallen
-                else "missing",
+                "fall": f"{sum(map(any, of_runs))} of {len(of_runs)}" if of_runs else "missing",
+                "collapsed at the end": (
+                    f"{sum(run[-1] for run in of_runs)} of {len(of_runs)}" if of_runs else "missing"
+                ),
                 "final/accuracy": cell(row, "final/accuracy"),
                 "difference from broken": cell(row, "final/accuracy difference"),
                 "test/accuracy": cell(row, "test/accuracy"),
