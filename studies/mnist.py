@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from context_agg.analysis.colours import COLORS
 from context_agg.runs.intervals import estimate
@@ -42,7 +43,9 @@ def plot_rules() -> Figure:
     draw_dots(whole, variants, colors)
     draw_dots(enlarged, right, colors)
     whole.set(xlabel="test accuracy")
+    whole.set_xlim(right=1)  # intervals of few seeds go beyond
     enlarged.set(xlabel="the same, enlarged")
+    enlarged.xaxis.set_major_locator(MaxNLocator(4))
     return figure
 
 
