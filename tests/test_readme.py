@@ -1,6 +1,7 @@
 """All commands, shortened, and all Python code in README and the documents work."""
 
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -138,7 +139,9 @@ def test_what_make_calls_works(target: str, place: Path, monkeypatch: pytest.Mon
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "-C", ROOT, *arguments], capture_output=True, text=True)
+    command = ["make", "-C", ROOT, *arguments]
+    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "ARGS")}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
 def test_the_error_that_readme_shows(
