@@ -276,13 +276,13 @@ class Study:
         """Keeps the best of a model's runs in models/, anew for each seed that its card counts."""
         by_name = {run.name: run for run in self.runs()}
         for model, names in self.models.items():
-            variants = [(by_name[name].part, by_name[name].variant) for name in names]
-            recorded = curves_by_run(self.name)
-            there = [name for name in names if name in recorded]
-            if (run.part, run.variant) not in variants or not there:
+            choices = [by_name[name] for name in names]
+            if (run.part, run.variant) not in [(one.part, one.variant) for one in choices]:
                 continue
-            best = by_name[max(there, key=lambda name: max(recorded[name]["val/accuracy"]))]
-            if run.name == best.name or best.is_there:
+            recorded = curves_by_run(self.name)
+            there = [one for one in choices if one.name in recorded]
+            best = max(there, key=lambda one: max(recorded[one.name]["val/accuracy"]), default=None)
+            if best and best.is_there:
                 shutil.rmtree(ROOT / "models" / model, ignore_errors=True)
                 export(ROOT / best.directory, ROOT / "models" / model)
 
