@@ -152,6 +152,17 @@ struct Parts {
             part[size++] = p;
         }
     }
+    // what of them lies in begin..end
+    Parts within(Int begin, Int end) const {
+        Parts cut = *this;
+        cut.size = 0;
+        for (Part p : *this) {
+            p.begin = std::max(p.begin, begin);
+            p.end = std::min(p.end, end);
+            if (p.begin < p.end) cut.part[cut.size++] = p;
+        }
+        return cut;
+    }
     const Part* begin() const { return part; }
     const Part* end() const { return part + size; }
 };
@@ -242,13 +253,8 @@ template <int IN, int OUT> struct Conv {
             block<P::share, V, 1>(rows, columns);
         }
     }
-    // the rows begin..end of the image
-    void run(const Parts& rows, const Parts& columns, Int begin, Int end) const {
-        for (Part part : rows) {
-            part.begin = std::max(part.begin, begin);
-            part.end = std::min(part.end, end);
-            if (part.begin < part.end) blocks<0>(part, columns);
-        }
+    void run(const Parts& rows, const Parts& columns) const {
+        for (const Part& part : rows) blocks<0>(part, columns);
     }
 };
 
@@ -291,13 +297,9 @@ template <> struct Conv<1, 1> {
                 for (Int h = rows.begin; h < rows.end; h++) tile<N, 1>(rows, columns, h, w);
         }
     }
-    void run(const Parts& rows, const Parts& columns, Int begin, Int end) const {
-        for (Part part : rows) {
-            part.begin = std::max(part.begin, begin);
-            part.end = std::min(part.end, end);
-            if (part.begin < part.end)
-                for (const Part& pixels : columns) block<LANES>(part, pixels);
-        }
+    void run(const Parts& rows, const Parts& columns) const {
+        for (const Part& part : rows)
+            for (const Part& pixels : columns) block<LANES>(part, pixels);
     }
 };
 
@@ -516,7 +518,7 @@ extern "C" void conv(
         Int n = item / work.bands, begin = item % work.bands * work.rows;
         const Conv<C, K> image{x + n * H * W * C, y + n * H * W * K, packed.get(),
                                packed_bias.get(), W, dilation, relu != 0};
-        image.run(rows, columns, begin, std::min(H, begin + work.rows));
+        image.run(rows.within(begin, std::min(H, begin + work.rows)), columns);
     }
 }
 
@@ -561,7 +563,7 @@ extern "C" void corr(
                 if (grad_x) {
                     const Conv<K, C> back{image, grad_x + n * H * W * C, packed.get(),
                                           no_bias.get(), W, dilation, false};
-                    back.run(rows, columns, begin, end);
+                    back.run(rows.within(begin, end), columns);
                 }
                 if (grad_weight) {
                     const Corr<C, K> taps{
