@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from context_agg.gradients.agreement import align, by_layer, network_gradients
+from context_agg.gradients.agreement import align, by_layer, network_gradients, unnoticed
 from context_agg.gradients.alignment_history import plot_alignment, read_alignment
 from context_agg.ops.checks import check_whole
 from context_agg.training.learner import Learner
@@ -98,8 +98,10 @@ class GradientAlignment(L.Callback):
 
     @torch.no_grad()
     def _loss_of(self, trainer: L.Trainer, learner: Learner, batch: tuple[Tensor, Tensor]) -> float:
-        with trainer.precision_plugin.forward_context():
-            return float(learner.loss(learner.network(batch[0]), batch[1]))
+        x, target = batch
+        with trainer.precision_plugin.forward_context(), unnoticed(learner.network, x.device):
+            torch.manual_seed(self._step)  # what is dropped is the same before and after the step
+            return float(learner.loss(learner.network(x), target))
 
     def _write(self, row: Sequence[object]) -> None:
         with self._file.open("a", newline="") as stream:

@@ -57,6 +57,21 @@ def true_backward(network: nn.Module) -> AbstractContextManager[None]:
     return with_backprop(network, "auto")
 
 
+@contextmanager
+def unnoticed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Within this context forward passes of the network leave no trace behind.
+
+    Neither in the random numbers, which dropout draws, nor in the buffers, where batch norm counts.
+    """
+    before = [buffer.clone() for buffer in network.buffers()]
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for buffer, kept in zip(network.buffers(), before, strict=True):
+            buffer.copy_(kept)
+
+
 def parameter_gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     """The gradient of every trained parameter, by name; does not touch the parameters' .grad."""
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -67,9 +82,13 @@ def parameter_gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 def network_gradients(
     network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The gradients of the trained parameters with the network's own rules, and the true ones."""
-    ours = parameter_gradients(network, loss(network(x), target))
-    with true_backward(network):
+    """The gradients of the trained parameters with the network's own rules, and the true ones.
+
+    Both forward passes draw the same random numbers, those that come next.
+    """
+    with unnoticed(network, x.device):
+        ours = parameter_gradients(network, loss(network(x), target))
+    with unnoticed(network, x.device), true_backward(network):
         true = parameter_gradients(network, loss(network(x), target))
     return ours, true
 

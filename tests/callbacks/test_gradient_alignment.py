@@ -79,11 +79,18 @@ def test_the_recorded_cosines_of_broken_are_those_of_the_first_batch(tmp_path: P
     assert abs(float(row["cosine"])) < 0.9
 
 
-def test_training_is_the_same_with_the_callback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["basic", "lecture"])  # the lecture's network has dropout
+def test_training_is_the_same_with_the_callback(model: str, tmp_path: Path) -> None:
     """The weights are the same, bit for bit."""
-    without = [part for part in SHORT if "gradient_alignment" not in part]
-    scores = train(compose_config(*SHORT, "backprop=broken"), tmp_path / "with")
-    plain = train(compose_config(*without, "backprop=broken"), tmp_path / "without")
+    settings = SHORT if model == "basic" else [part for part in SHORT if "channels" not in part]
+    settings = [
+        *settings,
+        f"model={model}",
+        "backprop=auto" if model == "lecture" else "backprop=broken",
+    ]
+    without = [part for part in settings if "gradient_alignment" not in part]
+    scores = train(compose_config(*settings), tmp_path / "with")
+    plain = train(compose_config(*without), tmp_path / "without")
     timed = ("seconds", "train/images_per_second")
     assert {k: v for k, v in scores.items() if k not in timed} == {
         k: v for k, v in plain.items() if k not in timed

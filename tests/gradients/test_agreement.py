@@ -122,6 +122,28 @@ def test_shortcuts_are_no_part_of_the_true_gradient() -> None:
     assert shortcut.scale == 0.8  # unchanged
 
 
+class Noisy(nn.Module):
+    """Draws random numbers in its forward pass, and counts in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(72)
+        self.tower, self.dropout = Tower("auto"), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.dropout(self.tower(x)))
+        return y
+
+
+def test_dropout_is_no_disagreement_and_nothing_is_left_behind() -> None:
+    network, x, target = Noisy(), torch.randn(8, 1, 9, 8), torch.randn(8, 72)
+    state, buffers = torch.get_rng_state(), [b.clone() for b in network.buffers()]
+    alignments = network_alignment(network, nn.MSELoss(), x, target)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(map(torch.equal, network.buffers(), buffers))
+    assert alignments["tower.first.weight"] == pytest.approx((1, 1, 1), abs=1e-6)
+
+
 # in training
 
 
