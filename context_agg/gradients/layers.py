@@ -39,12 +39,13 @@ def layer_cases(network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor) 
 
             handles.append(module.register_forward_hook(keep))
     x = x.detach().requires_grad_()  # so that frozen layers have gradients at their outputs too
-    try:
-        with true_backward(network):
-            loss(network(x), target).backward()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with true_backward(network):
+        try:
+            value = loss(network(x), target)
+        finally:  # before the backward pass, which runs layers again if the network recomputes them
+            for handle in handles:
+                handle.remove()
+        value.backward()
     cases = []
     for name, conv, operand, y in seen:
         bias = None if conv.bias is None else conv.bias.detach()

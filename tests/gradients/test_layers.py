@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from context_agg.gradients.layers import layer_cases, layer_tensors, true_conv
-from context_agg.networks.context import DilatedConv2d
+from context_agg.networks.context import ContextModule, DilatedConv2d
 from context_agg.ops import CONV_OPS
 from context_agg.ops.mistakes import MISTAKES
 from tests.operands import CORRECT, operands
@@ -24,6 +24,23 @@ def test_layer_cases_hold_what_the_layers_see() -> None:
     torch.testing.assert_close(second.grad_output, 2 * y.detach() / y.numel())  # MSE's gradient
     assert not tower.first._forward_hooks
     assert tower.first.backprop == "broken"
+
+
+def test_layers_that_run_again_in_the_backward_pass_are_one_case_each() -> None:
+    x, target = torch.randn(2, 2, 9, 8), torch.randn(2, 144)
+    kept, again = (
+        layer_cases(
+            nn.Sequential(ContextModule.basic(2, recompute=recompute), nn.Flatten()),
+            nn.MSELoss(),
+            x,
+            target,
+        )
+        for recompute in (None, 3)
+    )
+    assert len(again) == 8
+    for case, expected in zip(again, kept, strict=True):
+        torch.testing.assert_close(case.x, expected.x, rtol=0, atol=0)
+        torch.testing.assert_close(case.grad_output, expected.grad_output)
 
 
 @pytest.mark.parametrize("rule", [*CORRECT, *MISTAKES])
