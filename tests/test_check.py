@@ -92,6 +92,31 @@ def rough(x, weight, bias, dilation, relu=False):
 def no_relu(x, weight, bias, dilation, relu=False):
     return right(x, weight, bias, dilation, relu and dilation == 1)
 
+class LastDilation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, dilation):
+        LastDilation.dilation = dilation  # which the next layer overwrites
+        ctx.save_for_backward(x, weight)
+        return right(x, weight, bias, dilation)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        d = LastDilation.dilation
+        options = dict(padding=d * (weight.shape[-1] // 2), dilation=d)
+        grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, **options)
+        grad_weight = torch.nn.grad.conv2d_weight(x, weight.shape, grad, **options)
+        return grad_x, grad_weight, grad.sum((0, 2, 3)), None
+
+def last_dilation(x, weight, bias, dilation, relu=False):
+    y = LastDilation.apply(x, weight, bias, dilation)
+    return y.relu() if relu else y
+
+def raises_in_a_network(x, weight, bias, dilation, relu=False):
+    if x.grad_fn is not None and weight.shape[-1] == 1:
+        raise RuntimeError("no leaf")
+    return right(x, weight, bias, dilation, relu)
+
 def other(x, weight):
     return x
 
@@ -116,6 +141,8 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("rough", 1, "WRONG: y in float32 at dilation 1"),
         ("no_relu", 1, "WRONG: y at dilation 2"),
         ("raises", 1, "raised RuntimeError('not today') in "),
+        ("last_dilation", 1, "WRONG: gradients in training at front_end.weight, front_end.bias, "),
+        ("raises_in_a_network", 1, "WRONG: error at the whole network"),
     ],
 )
 def test_an_operator_of_ones_own(

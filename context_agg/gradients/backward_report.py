@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from context_agg.gradients.agreement import Alignment, align, network_alignment, with_backprop
+from context_agg.gradients.agreement import Alignment, align, network_gradients, with_backprop
 from context_agg.gradients.finite_differences import (
     difference_errors,
     gradcheck_failures,
@@ -24,6 +24,7 @@ from context_agg.gradients.layers import (
 from context_agg.ops import ConvOp
 
 EXACT = 1e-9  # largest difference in float64, in units of the largest true entry
+IN_TRAINING = 1e-6  # the same behind all layers of a network, which may enlarge the rounding
 ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
 STEPS = tuple(10.0**-k for k in range(1, 11))  # step sizes of the finite differences
 GRADCHECKS = ((1, (7, 7)), (2, (7, 7)), (2, (6, 5)))  # dilation, (height, width) of the maps
@@ -58,6 +59,24 @@ class TensorCheck:
 
 
 @dataclass(frozen=True)
+class ParameterCheck:
+    """Compares the gradient of a parameter with the true one, all layers together, in float64.
+
+    Attributes:
+        relative: largest difference, in units of the largest true entry.
+        alignment: how well the two agree as vectors.
+    """
+
+    relative: float
+    alignment: Alignment
+
+    @property
+    def exact(self) -> bool:
+        """Whether the difference is small enough to be rounding."""
+        return self.relative <= IN_TRAINING
+
+
+@dataclass(frozen=True)
 class Raised:
     """An error that the operator raised on a layer or on the whole network."""
 
@@ -78,13 +97,16 @@ class BackwardReport:
     """
 
     layers: Sequence[TensorCheck | Raised]
-    parameters: dict[str, Alignment] | Raised
+    parameters: dict[str, ParameterCheck] | Raised
     gradchecks: dict[str, list[str]]
     differences: dict[float, float] | Raised
 
     @property
     def wrong(self) -> dict[str, list[str]]:
-        """What is wrong, and where; empty if the backward pass is correct."""
+        """What is wrong, and where; empty if the backward pass is correct.
+
+        The gradients in training count where the layers by themselves have no mistake.
+        """
         found: dict[str, list[str]] = defaultdict(list)
         for check in self.layers:
             if isinstance(check, Raised):
@@ -93,9 +115,17 @@ class BackwardReport:
                 found[check.tensor].append(f"dilation {check.dilation}")
             elif not check.in_float32 <= ROUGH:
                 found[f"{check.tensor} in float32"].append(f"dilation {check.dilation}")
+        if isinstance(self.parameters, Raised):
+            found["error"].append(self.parameters.layer)
+        elif not found and (
+            wrong := [n for n, check in self.parameters.items() if not check.exact]
+        ):
+            found["gradients in training"] = wrong
         for case, failures in self.gradchecks.items():
             if failures:
                 found["gradcheck"].append(case)
+        if isinstance(self.differences, Raised):
+            found["error"].append(self.differences.layer)
         return {what: list(dict.fromkeys(where)) for what, where in found.items()}
 
 
@@ -163,16 +193,20 @@ def _difference(ours: Tensor, true: Tensor) -> tuple[float, float]:
 
 def _parameters(
     network: nn.Module, loss: nn.Module, x: Tensor, target: Tensor
-) -> dict[str, Alignment] | Raised:
+) -> dict[str, ParameterCheck] | Raised:
     try:
-        return network_alignment(network, loss, x, target)
+        ours, true = network_gradients(network, loss, x, target)
     except Exception as error:  # whatever a user's operator raises
-        return Raised("network", 1, _where(error))
+        return Raised("the whole network", 1, _where(error))
+    return {
+        name: ParameterCheck(_difference(ours[name], true[name])[1], align(ours[name], true[name]))
+        for name in ours
+    }
 
 
 def _differences(op: ConvOp, device: torch.device) -> dict[float, float] | Raised:
     try:
         errors = difference_errors(op, *gradcheck_operands((7, 7), device), 2, STEPS)
     except Exception as error:  # whatever a user's operator raises
-        return Raised("operator", 2, _where(error))
+        return Raised("finite differences", 2, _where(error))
     return dict(zip(STEPS, errors, strict=True))

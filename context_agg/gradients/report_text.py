@@ -15,7 +15,8 @@ def report_lines(report: BackwardReport) -> Iterator[str]:
     else:
         width = max(map(len, report.parameters))
         yield f"{'parameter':<{width}}   cosine   norm ratio   signs"
-        for name, (cosine, ratio, signs) in report.parameters.items():
+        for name, check in report.parameters.items():
+            cosine, ratio, signs = check.alignment
             yield f"{name:<{width}}  {cosine:>7.4f}  {ratio:>11.4f}  {signs:>6.3f}"
     yield "\nFinite differences, float64, 2 images of 3 maps, 3x3 kernel:\n"
     for case, failures in report.gradchecks.items():
