@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from context_agg.gradients.first_derivative import Backward
+from context_agg.gradients.first_derivative import Backward, copied
 from context_agg.gradients.op_call import Differentiable, map_tensors
 from context_agg.gradients.slips import Slip
 
@@ -53,13 +53,17 @@ def detached_slips(
     function: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
 ) -> Iterator[Slip]:
     """The gradients with each step of the reference detached in turn."""
-    names = {id(leaf): name for leaf, name in zip(graph.operands, function.names, strict=True)}
-    with _Detach(names) as record:
-        Backward(function, graph.operands)
-    if len(record.words) > MOST_STEPS:
+
+    def run(number: int | None = None) -> tuple[list[str], Backward]:
+        copies = copied(graph.operands)
+        names = {id(copy): name for copy, name in zip(copies, function.names, strict=True)}
+        with _Detach(names, number) as mode:
+            return mode.words, Backward(function, graph.operands, copies)
+
+    steps, _ = run()
+    if len(steps) > MOST_STEPS:
         return
-    for number, words in enumerate(record.words):
-        with _Detach(names, number):
-            cut = Backward(function, graph.operands)
+    for number, words in enumerate(steps):
+        _, cut = run(number)
         gradients = {i: g for i, g in enumerate(cut(grad_outputs)) if torch.any(g)}
         yield Slip(f"lacks a part: it is right if {words} is taken as a constant", gradients)

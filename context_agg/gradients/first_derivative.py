@@ -21,18 +21,33 @@ def draw(like: Sequence[Tensor], seed: int) -> list[Tensor]:
     ]
 
 
+def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of tensors, which autograd follows back to them."""
+    return [tensor.clone() for tensor in tensors]
+
+
 class Backward:
     """The backward pass of one forward pass.
+
+    Args:
+        function: what is called, on copies, as it may write into its inputs.
+        operands: the leaves of the forward pass.
+        copies: the copies of the leaves to call it on; by default new ones.
 
     Attributes:
         operands: the leaves of the forward pass.
         outputs: its outputs.
     """
 
-    def __init__(self, function: Differentiable, operands: Sequence[Tensor]) -> None:
+    def __init__(
+        self,
+        function: Differentiable,
+        operands: Sequence[Tensor],
+        copies: Sequence[Tensor] | None = None,
+    ) -> None:
         self.operands = operands
         with torch.enable_grad():
-            self.outputs = function(operands)
+            self.outputs = function(copied(operands) if copies is None else copies)
 
     def given(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The gradients as autograd has them: None for what it does not reach.
@@ -55,7 +70,7 @@ class Backward:
     def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
         """The gradients; 0 for what autograd does not reach."""
         return [
-            torch.zeros_like(leaf) if grad is None else grad.detach()
+            torch.zeros_like(leaf) if grad is None else grad.detach().to_dense()
             for grad, leaf in zip(self.given(grad_outputs), self.operands, strict=True)
         ]
 
@@ -86,7 +101,7 @@ class FirstDerivative:
         with torch.enable_grad():
             if not recorded:
                 operands = [operand.detach().requires_grad_() for operand in operands]
-            outputs = self._function(operands)
+            outputs = self._function(copied(operands))
             pairs = [(y, g) for y, g in zip(outputs, grad_outputs, strict=True) if y.requires_grad]
             if not pairs:
                 return tuple(torch.zeros_like(operand) for operand in operands)

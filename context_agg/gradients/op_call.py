@@ -113,7 +113,8 @@ def declared(op: Op) -> list[str]:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin
         return []
-    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in positional]
     return names[1:] if cls and not _takes_no_context(cls) else names
 
 
@@ -165,6 +166,8 @@ def map_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
         return {key: map_tensors(change, part) for key, part in tree.items()}
     if isinstance(tree, list | tuple):
         parts = [map_tensors(change, part) for part in tree]
+        if hasattr(tree, "_fields"):  # a named tuple
+            return type(tree)(*parts)
         return tuple(parts) if isinstance(tree, tuple) else parts
     return tree
 
