@@ -10,6 +10,7 @@ from context_agg.gradients.op_call import Differentiable
 
 AT_KINKS = 1e-6  # step of the slopes on both sides
 SLACK = 1e-4  # how exactly they are known
+STEADY = 0.1  # how far the estimates of a slope may lie apart, in units of the slope
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Differences:
         """Derivatives of all outputs by each entry of an operand, and which are settled.
 
         An entry is settled if both steps agree and if there is no kink, that is, if the slopes to
-        its left and right come together as the step shrinks.
+        its left and right come together as the step shrinks. What rounding may do does not count.
         """
         entries = self.operands[number].numel()
         result = self._middle.new_zeros(entries, len(self._middle))
@@ -59,12 +60,12 @@ class Differences:
         settled = torch.zeros(entries, dtype=torch.bool, device=result.device)
         if not result.numel():
             return result, ~settled
-        largest = float(self._middle.abs().max())
         for size in self._steps.sizes:
             for i in (~settled).nonzero().flatten().tolist():
                 result[i], spread[i], kink[i] = self._entry(number, i, size)
-            scale = float(result.nan_to_num(0, 0, 0).abs().max())
-            limit = self._steps.agree * scale + self._steps.noise * largest / size
+            slopes = result.abs().amax(1)
+            steady = torch.maximum(spread, kink) < STEADY * slopes  # no jump: that looks steep
+            limit = self._steps.agree * float(slopes[steady].max()) if steady.any() else 0.0
             settled = (spread <= limit) & (kink <= limit)  # false for NaN
         return result, settled
 
@@ -72,14 +73,17 @@ class Differences:
         """The derivatives by one entry, how far two estimates differ, and the size of a kink."""
         value = float(self.operands[number].flatten()[i])
         whole = size * max(1.0, abs(value))
-        estimates, kinks = [], []
+        estimates, kinks, largest = [], [], 0.0
         for step in (whole, whole / 2):
-            above, below = (self._moved(number, i, value + move) for move in (step, -step))
-            estimates.append((above - below) / (2 * step))
-            kinks.append((above - 2 * self._middle + below).abs() / step)
+            right, left = (self._change(number, i, value + move) for move in (step, -step))
+            estimates.append((right - left) / (2 * step))
+            kinks.append((right + left).abs() / step)
+            changed = self._middle[(right != 0) | (left != 0)]
+            largest = max(largest, float(changed.abs().max()) if len(changed) else 0.0)
         kink = torch.where(kinks[1] > 0.75 * kinks[0], kinks[1], 0)  # else it falls with the step
         best = (4 * estimates[1] - estimates[0]) / 3
-        return best, (estimates[0] - estimates[1]).abs().max(), kink.max()
+        spread, noise = (estimates[0] - estimates[1]).abs(), self._steps.noise * largest / size
+        return best, (spread.max() - noise).clamp(min=0), (kink.max() - noise).clamp(min=0)
 
     def slopes(self, number: int, i: int) -> tuple[Tensor, Tensor] | None:
         """The slopes of all outputs to the left and to the right of an entry.
@@ -89,7 +93,7 @@ class Differences:
         value = float(self.operands[number].flatten()[i])
         whole = AT_KINKS * max(1.0, abs(value))
         sides = [
-            [(self._moved(number, i, value + move) - self._middle) / move for move in (to, to / 2)]
+            [self._change(number, i, value + move) / move for move in (to, to / 2)]
             for to in (-whole, whole)
         ]
         scale = max(float(slope.abs().max()) for side in sides for slope in side)
@@ -108,11 +112,16 @@ class Differences:
         slack = SLACK * float(both.abs().sum())
         return most - least > slack and least - slack <= gradient <= most + slack
 
-    def _moved(self, number: int, i: int, value: float) -> Tensor:
+    def _change(self, number: int, i: int, value: float) -> Tensor:
+        """How the outputs change if an entry has another value; NaN where they are not defined."""
         operands = list(self.operands)
         operands[number] = operands[number].clone(memory_format=torch.contiguous_format)
         operands[number].view(-1)[i] = value
-        return _flat(self._call(operands))
+        try:
+            moved = _flat(self._call(operands))
+        except Exception:  # whatever a user's operator raises outside the values it is made for
+            return torch.full_like(self._middle, torch.nan)
+        return torch.where(moved == self._middle, 0, moved - self._middle)  # 0 at infinity too
 
     def _call(self, operands: Sequence[Tensor]) -> tuple[Tensor, ...]:
         with torch.no_grad():  # on copies, as the function may write into its inputs

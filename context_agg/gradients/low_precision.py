@@ -25,8 +25,8 @@ def low_errors(
     """
     rounded = [operand.to(dtype).double() for operand in function.operands]
     given = [g.to(dtype).double() for g in grad_outputs]
-    right = Backward(function, leaves(rounded))(given)
-    try:
+    try:  # the rounded inputs too may be outside the values that the operator is made for
+        right = Backward(function, leaves(rounded))(given)
         ours = Backward(Cast(function, dtype), leaves(rounded))(given)
     except Exception:  # whatever a user's operator raises
         return [None] * len(rounded)
@@ -36,9 +36,15 @@ def low_errors(
 
 
 def sensitivity(function: Differentiable, grad_outputs: Sequence[Tensor], number: int) -> float:
-    """How far a gradient moves, relatively, if every input is rounded as float32 rounds."""
+    """How far a gradient moves, relatively, if every input is rounded as float32 rounds.
+
+    Infinitely far if that leaves the values which the operator takes.
+    """
     operands = [operand.double() for operand in function.operands]
     noise = draw(operands, seed=0)
     moved = [t * (1 + ROUNDING * n) for t, n in zip(operands, noise, strict=True)]
-    before, after = (Backward(function, leaves(at))(grad_outputs) for at in (operands, moved))
+    try:
+        before, after = (Backward(function, leaves(at))(grad_outputs) for at in (operands, moved))
+    except Exception:  # whatever a user's operator raises outside the values it is made for
+        return float("inf")
     return relative(after[number], before[number])
