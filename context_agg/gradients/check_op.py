@@ -51,12 +51,18 @@ def check_op(
         float32_tolerance: the same in float32.
 
     Raises:
-        ValueError: if there is nothing to differentiate, if the reference does not fit or raises,
-            if finite differences cannot serve, or for a tolerance that is not above 0.
+        ValueError: for inputs that are no tensor, list or tuple, if there is nothing to
+            differentiate, if the reference does not fit or raises, if finite differences cannot
+            serve, or for a tolerance that is not above 0.
     """
     for name, value in (("tolerance", tolerance), ("float32_tolerance", float32_tolerance)):
         if value is not None and not value > 0:
             raise ValueError(f"{name}={value} must be a number above 0")
+    if not isinstance(inputs, Tensor | list | tuple):
+        raise ValueError(
+            f"inputs is a {type(inputs).__name__}, but must be a tensor, or a list or tuple of the "
+            "operator's positional arguments"
+        )
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     parameters = dict(op.named_parameters()) if isinstance(op, nn.Module) else {}
     names = input_names(op if reference is None or declared(op) else reference, len(given))

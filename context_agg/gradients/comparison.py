@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -9,13 +10,16 @@ from torch import Tensor
 from context_agg.gradients.agreement import align
 from context_agg.gradients.central_differences import FINE, Differences
 from context_agg.gradients.diagnosis import Diagnosis, Graph, relative
-from context_agg.gradients.first_derivative import Backward
+from context_agg.gradients.first_derivative import Backward, draw, leaves
 from context_agg.gradients.low_precision import low_errors, sensitivity
 from context_agg.gradients.op_report import TensorReport
 from context_agg.gradients.precision import Precision
 from context_agg.gradients.truth import ReferenceTruth, Settled, Truth
 
 FEW = 100  # wrong entries that are looked at for kinks
+SUBSTANCE = 100  # a gradient that much larger than what rounding can leave of its terms is real
+MOST_CANCELLED = 100  # by how much the terms of a gradient that is real may be larger than it
+NUDGE, NUDGE_SEED = 1e-3, 3  # of the operands, to see which outputs depend on them
 RANGE = 1e-30, 1e30  # of gradients for which float32 has room
 
 
@@ -56,8 +60,9 @@ class Comparison:
         self._precision, self._truth, self._grad_outputs = precision, truth, grad_outputs
         self._backward = Settled(backward, truth.settled)
         self._float32_tolerance = float32_tolerance
+        sent = largest(self._sending()) * largest(grad_outputs)  # first, as calls seed the backward
         self._right, self._ours = truth(grad_outputs), self._backward(grad_outputs)
-        self._natural = self._natural_sizes()
+        self._natural = self._natural_sizes(sent)
         self._found = Findings()
 
     def run(self, prefix: str, missing: str, graph: Graph | None) -> Findings:
@@ -85,11 +90,35 @@ class Comparison:
         self._found.tensors = self._in_low_precision(found)
         return self._found
 
-    def _natural_sizes(self) -> list[float]:
-        """How large each gradient would be if nothing cancelled in it, roughly."""
-        sent = largest(self._truth.outputs) * largest(self._grad_outputs)
+    def _natural_sizes(self, sent: float) -> list[float]:
+        """How large each gradient would be if nothing cancelled in it, roughly.
+
+        That is what the outputs send back, in units of the operand. Where the right gradients are
+        more than rounding, nothing that is much larger than they are can have cancelled in them.
+        """
+        right = largest(self._right)
         sizes = [largest([operand]) for operand in self._truth.operands]
-        return [max(largest(self._right), sent / size if size else 0.0) for size in sizes]
+        least = sent / max(sizes) if any(sizes) else 0.0
+        is_real = right > SUBSTANCE * self._precision.rounding * least
+        most = MOST_CANCELLED * right if is_real else inf
+        return [max(right, min(most, sent / size if size else 0.0)) for size in sizes]
+
+    def _sending(self) -> list[Tensor]:
+        """The finite outputs that depend on an operand; all of the finite if none does."""
+        outputs = [y.detach()[y.isfinite()] for y in self._truth.outputs]
+        noise = draw(self._truth.operands, NUDGE_SEED)
+        pairs = zip(self._truth.operands, noise, strict=True)
+        nudged = [(t + NUDGE * largest([t]) * n).detach() for t, n in pairs]
+        try:
+            with torch.no_grad():
+                moved = self._precision.function(nudged)
+        except Exception:  # whatever a user's operator raises outside the values it is made for
+            return outputs
+        depending = [
+            y.detach()[y.isfinite() & (y != other)]
+            for y, other in zip(self._truth.outputs, moved, strict=True)
+        ]
+        return depending if any(y.numel() for y in depending) else outputs
 
     def _excused(self, i: int, report: TensorReport) -> TensorReport:
         """Takes back what differs at kinks only, where the reference is no more right."""
@@ -102,7 +131,7 @@ class Comparison:
         if len(entries) > FEW:
             return report
         function = self._precision.function
-        differences = Differences(function, function.operands, FINE)
+        differences = Differences(function, leaves(function.operands), FINE)
         for entry in entries:
             gradient = float(ours.flatten()[entry])
             if not differences.is_between_slopes(i, entry, gradient, self._grad_outputs):

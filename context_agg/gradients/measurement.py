@@ -82,8 +82,10 @@ class Measurement:
                 "be told from rounding"
             )
         truth = self._truth(precision)
-        grad_outputs = draw(backward.outputs, SEED)
-        if not self._have_same_shapes(backward, truth) or not self._runs(backward, grad_outputs):
+        if not self._have_same_shapes(backward, truth):
+            return
+        grad_outputs = self._grad_outputs(backward, truth)
+        if not self._runs(backward, grad_outputs):
             return
         self._compare_outputs(backward, truth, precision.tolerance)
         if alone is not None and isinstance(function, Cast):
@@ -129,6 +131,19 @@ class Measurement:
                 f"the outputs have the shapes {ours}; the reference's have {right}"
             )
         return ours == right
+
+    def _grad_outputs(self, backward: Backward, truth: Truth) -> list[Tensor]:
+        """Gradients at the outputs; 0 at those that the function gives as constants."""
+        drawn = draw(backward.outputs, SEED)
+        if not any(y.requires_grad for y in backward.outputs):
+            return drawn  # then it is the gradients that are missing
+        for k, (ours, right) in enumerate(zip(backward.outputs, truth.outputs, strict=True)):
+            if not ours.requires_grad and not right.requires_grad:
+                drawn[k].zero_()
+                self.found.remarks.append(
+                    f"y[{k}] does not require a gradient, so it is taken as a constant"
+                )
+        return drawn
 
     def _runs(self, backward: Backward, grad_outputs: Sequence[Tensor]) -> bool:
         """Whether the backward runs; it should do so even where only one output is used."""

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -76,6 +76,18 @@ def conv(
     return convolve, [x, weight]
 
 
+def masked(fill: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The scores of an attention in which nothing looks ahead."""
+
+    def scores(q: Tensor, k: Tensor) -> Tensor:
+        y = q @ k.T
+        return y.masked_fill(torch.ones_like(y).triu(1).bool(), fill)
+
+    return scores
+
+
+MASKED = {1: masked(-math.inf), 2: masked(torch.finfo(torch.float64).min), 3: masked(-1e9)}
+
 RIGHT: dict[str, Callable[[int, int, int], tuple[Callable[..., Any], list[Any]]]] = {
     "matmul": lambda n, c, k: (torch.matmul, [draw(n, c), draw(c, k)]),
     "linear": lambda n, c, k: (F.linear, [draw(n, c), draw(k, c), draw(k)]),
@@ -104,6 +116,13 @@ RIGHT: dict[str, Callable[[int, int, int], tuple[Callable[..., Any], list[Any]]]
     "small": lambda n, c, k: (torch.log, [1e-4 * draw(n, c).abs() + 1e-5]),
     "large": lambda n, c, k: (torch.sin, [1e4 * draw(n, c)]),
     "dropout": lambda n, c, k: (F.dropout, [draw(n, c, k)]),
+    "in_place": lambda n, c, k: (nn.ReLU(inplace=True), [draw(n, c, k)]),
+    "masked": lambda n, c, k: (MASKED[k], [draw(n + 1, c), draw(n + 1, c, seed=1)]),
+    "constant": lambda n, c, k: (lambda x: x.softmax(-1).sum(-1), [draw(n, c, k)]),
+    "cancelled": lambda n, c, k: (
+        lambda x, b: F.batch_norm(x + b, None, None, training=True),
+        [draw(n + 3, c), draw(c)],
+    ),
     "conv": lambda n, c, k: conv(n, c, k, 1 + c % 2),
     "transposed": lambda n, c, k: (
         lambda x, w: F.conv_transpose2d(x, w, stride=k, padding=1),
@@ -126,7 +145,133 @@ def test_a_right_gradient_is_never_accused(name: str, n: int, c: int, k: int) ->
     assert not unsettled, beside_differences
 
 
+@pytest.mark.parametrize("fill", MASKED)
+@pytest.mark.parametrize("has_reference", [True, False])
+@pytest.mark.parametrize("size", [0.1, 1.0])
+def test_outputs_that_are_constant_and_huge_hide_nothing(
+    size: float, has_reference: bool, fill: int
+) -> None:
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx: Any, q: Tensor, k: Tensor) -> Tensor:
+            ctx.save_for_backward(q, k)
+            return MASKED[fill](q, k)
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            q, k = ctx.saved_tensors
+            return -7 * g.tril() @ k, 1.2 * g.tril().T @ q
+
+    inputs = [size * draw(4, 3), size * draw(4, 3, seed=1)]
+    report = check_op(Wrong, inputs, MASKED[fill] if has_reference else None)
+    says = ["has the wrong sign and is 7 times too large", "is 1.2 times too large"]
+    for (name, words), diagnosis in zip(
+        zip("qk", says, strict=True), report.diagnoses, strict=True
+    ):
+        assert diagnosis.startswith(f"grad_{name} {words}"), report
+
+
+def test_a_tiny_operand_hides_nothing() -> None:
+    """The scale of a layer is 1e-12 at first, and its gradient has the wrong sign."""
+
+    class LayerScale(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x + scale * x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            (x,) = ctx.saved_tensors
+            return g, -(g * x.sin()).sum(0)
+
+    (diagnosis,) = check_op(LayerScale, [draw(8, 4), torch.full((4,), 1e-12)]).diagnoses
+    assert diagnosis.startswith("grad_scale has the wrong sign")
+
+
 # what it takes
+
+
+def test_positional_only_inputs_have_their_names() -> None:
+    def op(x: Tensor, w: Tensor, /, b: Tensor) -> Tensor:
+        return x.detach() * w + b
+
+    report = check_op(op, [draw(3), draw(3, seed=1), draw(3, seed=2)])
+    assert [tensor.name for tensor in report.tensors] == ["grad_x", "grad_w", "grad_b"]
+
+
+class Pair(NamedTuple):
+    x: Tensor
+    w: Tensor
+
+
+def test_a_named_tuple_keeps_its_names() -> None:
+    report = check_op(lambda pair: pair.x * pair.w, [Pair(draw(3), draw(3, seed=1))])
+    assert report.right, report
+
+
+def test_sparse_gradients_are_compared() -> None:
+    report = check_op(nn.Embedding(5, 3, sparse=True), torch.tensor([1, 2]))
+    assert report.right, report
+    assert [tensor.name for tensor in report.tensors] == ["grad_weight"]
+
+
+@pytest.mark.parametrize(("inputs", "kind"), [(None, "NoneType"), ({"x": draw(3)}, "dict")])
+def test_inputs_of_another_kind_are_refused(inputs: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"inputs is a {kind}, but must be a tensor, or a list"):
+        check_op(torch.sin, inputs)
+
+
+@pytest.mark.parametrize("largest", [0.999, 1 - 1e-7, 1 - 1e-9])
+def test_values_outside_the_domain_of_the_operator_are_not_held_against_it(largest: float) -> None:
+    """Steps, and roundings to 16 bits, go to 1 and beyond."""
+
+    def log_odds(p: Tensor) -> Tensor:
+        if p.min() <= 0 or p.max() >= 1:
+            raise ValueError("p must lie between 0 and 1")
+        return p.log() - (-p).log1p()
+
+    p = torch.tensor([0.3, largest], dtype=torch.float64)
+    report = check_op(log_odds, p, log_odds)
+    assert report.right, report
+    report = check_op(log_odds, p)
+    assert all(tensor.exact for tensor in report.tensors), report
+
+
+@pytest.mark.parametrize("at", [1.0, 1.2])
+def test_a_jump_at_one_entry_leaves_the_others_alone(at: float) -> None:
+    """Beside a kink at 0, there is a jump at 1 and none at 1.2."""
+
+    def op(x: Tensor) -> Tensor:
+        return torch.stack([x[0].relu(), x[1].floor(), x[2] ** 2])
+
+    report = check_op(op, torch.tensor([0.0, at, 0.3]))
+    assert report.right, report
+    assert report.remarks[0].startswith(f"{2 if at == 1 else 1} of 3 entries of x are left out")
+
+
+def test_an_output_that_is_marked_as_not_differentiable_is_a_constant() -> None:
+    class Scaled(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+            scale = x.abs().max()
+            ctx.save_for_backward(x)
+            ctx.mark_non_differentiable(scale)
+            return x**2, scale
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor, _: Tensor) -> Any:
+            return 2 * ctx.saved_tensors[0] * g
+
+    report = check_op(Scaled, draw(5))
+    assert report.right, report
+    assert "y[1] does not require a gradient, so it is taken as a constant" in report.remarks
+
+    def differentiable(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x**2, x.abs().max()
+
+    (diagnosis,) = check_op(Scaled, draw(5), differentiable).diagnoses
+    assert diagnosis.startswith("grad_x lacks what comes from y[1]")
 
 
 class Scale(Function):
