@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
 from context_agg.data.spec import DataSpec
@@ -22,6 +23,7 @@ FULL_CONTRAST = 200  # grey levels; every image of MNIST and of digits has 214 o
 FEWEST_PIXELS = 25  # of ink; every digit of MNIST has 27 or more
 SHORTEST = 8  # pixels; what is smaller both ways is hardly more than a dot
 NOISE = 0.2  # share of the contrast; anything fainter is paper, not ink
+SIDEWAYS = (5, 6, 7, 8)  # orientations in EXIF that exchange width and height
 STRIP = 2**20  # pixels that are converted at a time, because conversions take memory
 MODES = {
     "1": "black and white",
@@ -42,8 +44,11 @@ def image_size(file: Path) -> tuple[int, int]:
     """
     with opened(file) as image:
         # not the PNG's own getexif, which would read all pixels
-        sideways = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) > 4
-        return image.size[::-1] if sideways else image.size
+        sideways = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+        width, height = image.size
+        if isinstance(image, TiffImageFile):  # whose size some versions of Pillow have turned
+            width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+        return (height, width) if sideways else (width, height)
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from context_agg.data import image_files
-from context_agg.data.image_files import read_image, read_scene
+from context_agg.data.image_files import image_size, read_colour, read_image, read_scene
 from context_agg.data.spec import DataSpec
 
 SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), margin=4)
@@ -135,6 +135,20 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     image, _ = read_image(file, SPEC)
     expected, _ = read_image(saved(tmp_path, np.pad(seven(), 20)), SPEC)
     assert torch.equal(image, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif"])
+def test_the_size_in_the_header_is_that_of_the_turned_image(
+    kind: str, orientation: int, tmp_path: Path
+) -> None:
+    """Orientations from 5 on lay a photograph of 15x12 pixels on its side."""
+    file, exif = tmp_path / f"turned.{kind}", Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((12, 15, 3), np.uint8)).save(file, exif=exif)
+    size = (12, 15) if orientation > 4 else (15, 12)
+    assert image_size(file) == size
+    assert read_colour(file).shape == (3, *size[::-1])
 
 
 @pytest.mark.parametrize("ink", [255, 200, 130])
