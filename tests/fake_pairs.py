@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from struct import pack
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,16 @@ def write_pair(image: Path, mask: Path, labels: Labels, seed: int = 0) -> None:
     for file, pixels in ((image, picture(labels, seed)), (mask, labels)):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
+
+
+def turn_behind_the_pixels(file: Path) -> None:
+    """Adds to a PNG, between its pixels and its end, that it is to be turned by 90 degrees."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # clockwise
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    whole = pack(">I", len(chunk) - 4) + chunk + pack(">I", crc32(chunk))
+    png = file.read_bytes()
+    file.write_bytes(png[:-12] + whole + png[-12:])  # IEND, the end, has 12 bytes
 
 
 def write_camvid(

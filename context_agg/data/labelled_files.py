@@ -108,9 +108,12 @@ class HeaderCheck:
                 "of its class; replace the colours by these numbers, and save it in grey"
             )
         if size != (width, height):
+            way_out = "make them the same size, the mask without interpolation"
+            if size == (height, width):
+                way_out = "save both upright"
             raise ValueError(
                 f"{mask_file} has {size[0]}x{size[1]} pixels, but its image {image_file} has "
-                f"{width}x{height}; make them the same size, the mask without interpolation"
+                f"{width}x{height}; {way_out}"
             )
         both = min(len(palette), len(self.palette))  # as many as are used
         if palette[:both] != self.palette[:both]:
@@ -127,7 +130,8 @@ def read_pair(image_file: Path, mask_file: Path, code: LabelCode) -> Pair:
     """Reads an image, uint8 (3, H, W), and its labels, uint8 (H, W).
 
     Raises:
-        OSError, ValueError: if one cannot be read, or the mask has other numbers than labels.
+        OSError, ValueError: if one cannot be read, the mask has other numbers than labels, or they
+            differ in size after all, as a PNG can tell behind its pixels that it is turned.
     """
     numbers, palette = read_numbers(mask_file)
     try:
@@ -136,7 +140,14 @@ def read_pair(image_file: Path, mask_file: Path, code: LabelCode) -> Pair:
         places = " has a palette, and its numbers are places in it, not classes" * palette
         raise ValueError(f"{mask_file}{places}: {error}") from error
     with _way_out("mask"):
-        return read_colour(image_file), torch.from_numpy(labels)
+        image = read_colour(image_file)
+    (height, width), (mask_height, mask_width) = image.shape[1:], labels.shape
+    if (height, width) != (mask_height, mask_width):
+        raise ValueError(
+            f"{image_file}, turned as its camera says, has {width}x{height} pixels, but its mask "
+            f"{mask_file} has {mask_width}x{mask_height}; save both upright"
+        )
+    return image, torch.from_numpy(labels)
 
 
 def read_numbers(mask_file: Path) -> tuple[Numbers, bool]:

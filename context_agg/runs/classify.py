@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from context_agg.data.image_files import MOST_PIXELS, image_size, read_image, read_scene
+from context_agg.data.image_files import MOST_PIXELS, read_image, read_scene
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
 from context_agg.networks.tiles import largest_inputs, logits_in_tiles
@@ -43,7 +43,8 @@ def label_pixels(
             `MOST_PIXELS`, or as `read_scene` and `logits_in_tiles`.
     """
     check_network(spec, dense=True)
-    width, height = (max(1, round(scale * side)) for side in image_size(file))
+    image, description = read_scene(file, spec)
+    height, width = (max(1, round(scale * side)) for side in image.shape[1:])
     if width * height > MOST_PIXELS:
         raise ValueError(
             f"{file}: scaled by {scale:g} it has {width}x{height} pixels, more than "
@@ -64,7 +65,6 @@ def label_pixels(
             f"{memory / 1e9:.1f} GB of memory, and the limit is {MOST_MEMORY / 1e9:g} GB; "
             + (below if helps else "no smaller --tile is enough: take a smaller --scale or network")
         )
-    image, description = read_scene(file, spec)
     seen = image
     if scale != 1:
         seen = interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]

@@ -14,7 +14,14 @@ from context_agg.data.batches import Shard
 from context_agg.data.folder import load_folder
 from context_agg.data.spec import VOID
 from context_agg.runs.build import build
-from tests.fake_pairs import STEP, folder_labels, picture, write_folder, write_pair
+from tests.fake_pairs import (
+    STEP,
+    folder_labels,
+    picture,
+    turn_behind_the_pixels,
+    write_folder,
+    write_pair,
+)
 
 OPTIONS: dict[str, Any] = {
     "classes": ["road", "car", "sky"],
@@ -272,6 +279,21 @@ def test_a_photograph_that_its_camera_turned_fits_its_upright_mask(tmp_path: Pat
         for part in (data.train, data.held_out, data.test)
         for image in part.images
     }
+
+
+def test_a_png_that_tells_behind_its_pixels_that_it_is_turned_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, 10)
+    file, mask = tmp_path / "images" / "image04.png", tmp_path / "masks" / "image04.png"
+    turn_behind_the_pixels(file)
+    says = r"images/image04\.png, turned as .* has 12x15 pixels, but its mask .* has 15x12; save"
+    with pytest.raises(ValueError, match=says):
+        load(tmp_path)
+    read_when_needed = load(tmp_path, memory=0)
+    with pytest.raises(ValueError, match=says):
+        read_when_needed.train.stored(slice(None))
+    Image.fromarray(np.asarray(Image.open(mask)).T).save(mask)  # upright
+    with pytest.raises(ValueError, match=r"masks/image04\.png has 12x15 .*; save both upright"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from context_agg.runs.load import load_network, read_weights
 from context_agg.runs.table import write_report
 from context_agg.train import main, train
 from context_agg.training.learner import Learner
+from tests.fake_pairs import turn_behind_the_pixels
 from tests.tiny_run import scalars
 
 TINY = [
@@ -250,9 +251,27 @@ def test_predict_writes_the_labels_of_a_scaled_image_in_its_own_size(
         assert labels.size == (131, 131)
 
 
+def test_a_photograph_that_its_camera_turned_is_labelled_upright(
+    stages: Path, tmp_path: Path
+) -> None:
+    """Even if the file tells only behind its pixels that it is turned."""
+    network, spec = load_network(stages / "joint")
+    upright = Image.open(scene(tmp_path / "upright.png")).crop((0, 0, 32, 21))
+    upright.save(tmp_path / "upright.png")
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png")
+    turn_behind_the_pixels(tmp_path / "turned.png")
+    expected, found = (
+        classify.label_pixels(network, spec, tmp_path / f"{name}.png")[1:]
+        for name in ("upright", "turned")
+    )
+    assert found[1].shape == (21, 32)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
 def test_a_scaled_image_of_too_many_pixels_is_refused(stages: Path, tmp_path: Path) -> None:
     network, spec = load_network(stages / "context")
-    Image.new("L", (2000, 1000)).save(tmp_path / "x.png")
+    Image.linear_gradient("L").resize((2000, 1000)).save(tmp_path / "x.png")
     with pytest.raises(
         ValueError, match=r"scaled by 8 it has 16000x8000 pixels, more than 100 mil"
     ):

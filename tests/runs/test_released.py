@@ -343,7 +343,7 @@ def test_the_largest_image_is_not_too_large_for_the_memory(name: str) -> None:
 def test_a_tile_that_is_too_large_for_the_memory_is_refused(tmp_path: Path) -> None:
     """conv1_1 gives 64 maps of the tile with its margin, 2,008 + 372 less 2 on each side."""
     name, file = "dilation8_camvid", tmp_path / "street.png"
-    Image.new("RGB", (2001, 2001)).save(file)
+    Image.linear_gradient("L").resize((2001, 2001)).convert("RGB").save(file)
     taken = 3.5 * 4 * 2 * 64 * 2378**2 / 1e9
     with pytest.raises(ValueError, match=rf"{taken:.1f} GB .* take a --tile below 2001"):
         label_pixels(network(name), NETS[name].spec, file, 2001)
@@ -357,7 +357,7 @@ def test_the_part_that_takes_the_most_memory_is_the_one_that_is_named(
     monkeypatch.setattr(classify, "largest_inputs", lambda network, shape, tile: parts)
     monkeypatch.setattr(classify, "MOST_MEMORY", 3.5 * 4 * 2 * 11 * 16 * 24 - 1)
     name, file = "dilation8_camvid", tmp_path / "street.png"
-    Image.new("RGB", (40, 40)).save(file)
+    Image.linear_gradient("L").resize((40, 40)).convert("RGB").save(file)
     with pytest.raises(ValueError, match=r"a part of 24x16 pixels .* no smaller --tile"):
         label_pixels(network(name), NETS[name].spec, file, 32)
 
