@@ -42,6 +42,7 @@ def load_folder(
     if not root:
         raise ValueError("root='' must be the folder of your images/ and masks/: data.root=DIR")
     parts = folder_parts(Path(root), label_code(classes, ignore), classes)
+    parts.check_partners()  # before the split, which may lack pairs for the same reason
     if parts.files.keys() == {"all"}:
         shares = {"val": validation, "test": test}
         parts = replace(parts, files=split(parts.files["all"], shares, split_seed))

@@ -34,6 +34,15 @@ class LabelledParts:
     code: LabelCode
     classes: Sequence[str]
 
+    def check_partners(self) -> None:
+        """Rejects files that have no partner, or more than one.
+
+        Raises:
+            ValueError: for the first of `problems`.
+        """
+        if self.problems:
+            raise ValueError(self.problems[0])
+
     def load(
         self,
         *,
@@ -69,8 +78,7 @@ class LabelledParts:
         check_loading(batch_size, held_out)
         view = RandomView(mirror=mirror, zoom=zoom, crop=crop)
         check_number("memory", memory, 0)
-        if self.problems:
-            raise ValueError(self.problems[0])
+        self.check_partners()
         check = HeaderCheck()
         sizes = {part: [check(*pair) for pair in self.files[part]] for part in PARTS}
         if crop is None and batch_size > 1:

@@ -251,6 +251,15 @@ def test_a_mask_that_is_wrong_is_named(change: Any, message: str, tmp_path: Path
     assert "image04" in str(error.value)
 
 
+def test_masks_that_all_have_other_names_are_named_not_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, 10)
+    for file in (tmp_path / "masks").iterdir():
+        file.rename(file.with_stem(f"{file.stem}_mask"))
+    says = rf"images/image00\.png has no mask: there is no {tmp_path}/masks/image00\.png"
+    with pytest.raises(ValueError, match=says):
+        load(tmp_path)
+
+
 def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
     write_folder(tmp_path, 10)
     (tmp_path / "masks" / "image04.png").unlink()
