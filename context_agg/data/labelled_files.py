@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from context_agg.data.image_files import image_size, opened, read_colour
 from context_agg.data.spec import VOID
@@ -98,7 +99,7 @@ class HeaderCheck:
         """
         width, height = image_size(image_file)
         with _way_out("image"), opened(mask_file) as mask:
-            mode, size, palette = mask.mode, mask.size, mask.getpalette() or []
+            mode, size, palette = mask.mode, mask.size, _palette(mask)
             jpeg = mask.format == "JPEG"
         if jpeg:
             raise ValueError(f"{mask_file} is a JPEG, which changes numbers; save masks as PNG")
@@ -167,6 +168,16 @@ def _way_out(partner: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{error}; replace the file, or remove it with its {partner}") from error
+
+
+def _palette(mask: Image.Image) -> list[int]:
+    """Red, green and blue of each place in the palette of a file, or none."""
+    if mask.palette is None:
+        return []
+    # Pillow's own getpalette reads all pixels first; this image has one, and the same palette.
+    pixel = Image.new("P", (1, 1))
+    pixel.putpalette(mask.palette.palette, mask.palette.rawmode or "RGB")
+    return pixel.getpalette() or []
 
 
 def _by_name(folder: Path, problems: list[str]) -> dict[str, Path]:

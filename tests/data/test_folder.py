@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from context_agg.cli.compose import compose_config
 from context_agg.data.batches import Shard
 from context_agg.data.folder import load_folder
+from context_agg.data.labelled_files import HeaderCheck
 from context_agg.data.spec import VOID
 from context_agg.runs.build import build
 from tests.fake_pairs import (
@@ -273,6 +274,26 @@ def test_masks_with_one_palette_are_labels(tmp_path: Path) -> None:
     expected = load(tmp_path).train.target
     palette([9, 9, 9])(tmp_path)
     assert torch.equal(load(tmp_path).train.target, expected)
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "tif"])
+def test_headers_and_palettes_are_compared_without_reading_pixels(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, masks = tmp_path / "image.png", [tmp_path / f"{n}.{kind}" for n in range(3)]
+    Image.new("RGB", (15, 12)).save(image)
+    for mask, blue in zip(masks, (9, 9, 8), strict=True):
+        coloured = Image.fromarray(folder_labels(0, (12, 15))).convert("P")
+        coloured.putpalette([0, 0, 0, 7, 8, blue, *range(24)])
+        coloured.save(mask)
+    Image.new("L", (15, 12)).save(tmp_path / f"grey.{kind}")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    check = HeaderCheck()
+    for mask in (*masks[:2], tmp_path / f"grey.{kind}"):
+        assert check(image, mask) == (12, 15)
+    assert check.palette[:6] == [0, 0, 0, 7, 8, 9]
+    with pytest.raises(ValueError, match=rf"2\.{kind} and .*0\.{kind} have different palettes"):
+        check(image, masks[2])
 
 
 def test_a_photograph_that_its_camera_turned_fits_its_upright_mask(tmp_path: Path) -> None:
