@@ -15,7 +15,12 @@ from context_agg.data.spec import VOID
 from context_agg.data.views import Pair
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-NUMBERS = ("1", "L", "P", "I", "I;16")  # Pillow's modes with one whole number a pixel
+NUMBERS = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's modes with one whole number a pixel
+OTHERS = {  # what a mask of another mode is, unless it has colours, and what to do
+    "LA": ("a grey image with transparency", "save it without transparency"),
+    "F": ("an image with decimals", "save it with whole numbers"),
+}
+COLOUR = "a colour image", "replace the colours by these numbers, and save it in grey"
 
 Files = tuple[Path, Path]
 """An image and its mask."""
@@ -104,9 +109,10 @@ class HeaderCheck:
         if jpeg:
             raise ValueError(f"{mask_file} is a JPEG, which changes numbers; save masks as PNG")
         if mode not in NUMBERS:
+            kind, way_out = OTHERS.get(mode, COLOUR)
             raise ValueError(
-                f"{mask_file} is a colour image ({mode}), but a mask has one number a pixel, that "
-                "of its class; replace the colours by these numbers, and save it in grey"
+                f"{mask_file} is {kind} ({mode}), but a mask has one number a pixel, that of "
+                f"its class; {way_out}"
             )
         if size != (width, height):
             way_out = "make them the same size, the mask without interpolation"

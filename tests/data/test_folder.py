@@ -269,6 +269,39 @@ def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_sixteen_bits_in_either_order_of_bytes_are_labels(tmp_path: Path) -> None:
+    write_folder(tmp_path, 10)
+    expected = load(tmp_path).train.target
+    for number, order in enumerate("<>" * 5):
+        numbers = folder_labels(number, (12, 15)).astype(f"{order}u2")
+        mode = "I;16B" if order == ">" else "I;16"
+        (tmp_path / "masks" / f"image{number:02}.png").unlink()
+        file = tmp_path / "masks" / f"image{number:02}.tif"
+        Image.frombytes(mode, (15, 12), numbers.tobytes()).save(file)
+        with Image.open(file) as saved_again:
+            assert saved_again.mode == mode
+    assert torch.equal(load(tmp_path).train.target, expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("RGB", r"a colour image \(RGB\), but .*; replace the colours by these numbers"),
+        ("LA", r"a grey image with transparency \(LA\), but .*; save it without transparency"),
+        ("F", r"an image with decimals \(F\), but .*; save it with whole numbers"),
+    ],
+)
+def test_a_mask_without_one_whole_number_a_pixel_is_called_what_it_is(
+    mode: str, says: str, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, 10)
+    (tmp_path / "masks" / "image04.png").unlink()
+    mask = Image.fromarray(folder_labels(4, (12, 15))).convert(mode)
+    mask.save(tmp_path / "masks" / "image04.tif")
+    with pytest.raises(ValueError, match=rf"masks/image04\.tif is {says}"):
+        load(tmp_path)
+
+
 def test_masks_with_one_palette_are_labels(tmp_path: Path) -> None:
     write_folder(tmp_path, 10)
     expected = load(tmp_path).train.target
