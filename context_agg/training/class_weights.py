@@ -12,9 +12,11 @@ from context_agg.data.spec import VOID
 def class_frequencies(labels: Iterable[Tensor], num_classes: int) -> Tensor:
     """The share of each class in the pixels of those images in which it occurs.
 
-    Void pixels count for nothing.
+    Void pixels count for nothing. Where an image has one class, it counts like a pixel of one large
+    image, so the share of a class is that in all images.
 
-    Shape: labels (H, W) each -> (num_classes,) in float64; NaN for a class that never occurs.
+    Shape: labels (H, W) of each image, or (N,) of all -> (num_classes,) in float64; NaN for a class
+        that never occurs.
     """
     pixels = torch.zeros(num_classes, dtype=torch.int64)
     around = torch.zeros(num_classes, dtype=torch.int64)  # pixels of the images with the class
@@ -39,6 +41,9 @@ def median_frequency(frequencies: Tensor) -> Tensor:
 
 
 def training_labels(data: ImageData) -> Iterable[Tensor]:
-    """The labels (H, W) of all training images, unchanged."""
+    """The labels of the training images, unchanged: (H, W) of each, or (N,) of all if not dense."""
+    if not data.spec.dense:
+        yield data.train.stored(slice(len(data.train)))[1]
+        return
     for number in range(len(data.train)):  # one by one, as they may differ in size
         yield data.train.stored(slice(number, number + 1))[1][0]

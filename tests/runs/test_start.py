@@ -115,6 +115,15 @@ def test_classes_are_balanced_by_the_training_labels(tmp_path: Path) -> None:
     assert train(cfg, tmp_path / "run")["test/loss"] > 0
 
 
+def test_classes_of_whole_images_are_balanced_by_how_many_there_are() -> None:
+    data, learner = build(compose_config("loss=weighted_cross_entropy"))
+    counts = torch.stack([(data.train.target == number).sum() for number in range(10)])
+    assert len(counts.unique()) > 1
+    weight = learner.loss.weight
+    assert isinstance(weight, torch.Tensor)
+    torch.testing.assert_close(weight, counts.sort().values[4:6].float().mean() / counts)
+
+
 def test_weights_for_other_classes_are_refused_before_a_sweep() -> None:
     check_parts([config(NARROW, RANDOM, "loss=weighted_cross_entropy")])
     wrong = config(NARROW, RANDOM, "loss=weighted_cross_entropy", "loss.class_weights=[1,2]")
