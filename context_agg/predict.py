@@ -6,8 +6,9 @@ is printed.
 
 If the run was trained on dense data, every pixel is classified, in tiles, so that the image may
 have any size: for each IMAGE, NAME_labels.png, whose values are the classes, and NAME_overlay.png
-are written to --out (default: predictions). IMAGE may then be a folder of images too, such as the
-frames of a video, which are taken in the order of their numbers; contact_sheet.png shows them all.
+are written to --out (default: predictions), which must not be the folder of an IMAGE. IMAGE may
+then be a folder of images too, such as the frames of a video, which are taken in the order of their
+numbers; contact_sheet.png shows them all.
 
 An image that cannot be answered costs its own answer only; the exit code is then 1.
 """
@@ -66,9 +67,9 @@ def predict(
         check_tile(tile)
         check_scale(scale)
         check_folder(out)
-        check_apart(files, out)
         folders = any(file.is_dir() for file in files)
         files = with_folders(files)
+        check_apart(files, out)
         check_names(files)
         sheet = contact_sheet(out, spec) if folders else None
         answer = partial(label, network, spec, out=out, tile=tile, scale=scale, sheet=sheet)
@@ -169,10 +170,11 @@ def check_scale(scale: float) -> None:
 
 
 def check_apart(files: Sequence[Path], out: Path) -> None:
-    """Refuses to write into a folder whose images are read: the next call would read them too."""
+    """Refuses to write into the folder of an image: images there could be overwritten."""
     for file in files:
-        if file.is_dir() and file.resolve() == out.resolve():
-            raise ValueError(f"--out={out} is the folder of the images; name another")
+        # a link lies in two
+        if out.resolve() in (file.parent.resolve(), file.resolve().parent):
+            raise ValueError(f"--out={out} is the folder of the image {file}; name another")
 
 
 def check_names(files: Sequence[Path]) -> None:

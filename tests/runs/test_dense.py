@@ -240,14 +240,15 @@ def test_predict_writes_the_labels_of_a_scaled_image_in_its_own_size(
 ) -> None:
     images, _ = make_scenes(digit_sets()[2], 1, size=131, digits=4, seed=(5,))
     Image.fromarray(images[0, 0].numpy()).save(tmp_path / "big.png")
-    command = [str(stages / "joint"), str(tmp_path / "big.png"), "--out", str(tmp_path)]
+    out = tmp_path / "out"
+    command = [str(stages / "joint"), str(tmp_path / "big.png"), "--out", str(out)]
     predict.main(command)
     assert "try --scale 0.24" in capsys.readouterr().out
     predict.main([*command, "--scale", "0.24"])
     printed = capsys.readouterr().out
     assert ", scaled to 31x31" in printed
     assert "--scale" not in printed
-    with Image.open(tmp_path / "big_labels.png") as labels:
+    with Image.open(out / "big_labels.png") as labels:
         assert labels.size == (131, 131)
 
 
@@ -287,7 +288,10 @@ def test_a_scaled_image_of_too_many_pixels_is_refused(stages: Path, tmp_path: Pa
         (["scene.png", "--tile", "31"], "--tile=31 must be a whole number, 32 or more"),
         (["scene.png", "--tile", "0"], "--tile=0 must be a whole number, 32 or more"),
         (["."], "holds no images"),
-        (["frames", "--out", "frames"], "--out=frames is the folder of the images; name another"),
+        (["frames", "--out", "frames"], "the folder of the image frames/frame1.png; name another"),
+        (["frames/frame1.png", "--out", "frames"], "--out=frames is the folder of the image"),
+        (["frames/frame1.png", "--out", "frames/../frames"], "is the folder of the image"),
+        (["frame1.png", "--out", "."], "--out=. is the folder of the image frame1.png"),
         (["frames", "frames"], "have the same name"),
     ],
 )
@@ -300,6 +304,22 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_written(
     with pytest.raises(SystemExit, match=says):
         predict.main([str(stages / "context"), *arguments])
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["frame1.png", "frames"]
+
+
+def test_an_image_of_the_user_is_never_overwritten(
+    stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier call wrote is, unless it is an image to be labelled."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        predict.main([str(stages / "context"), str(scene(Path("a.png")))])
+    labels = Path("predictions", "a_labels.png")
+    Path("link.png").symlink_to(labels)
+    before = labels.read_bytes()
+    for also in (str(labels), "link.png"):
+        with pytest.raises(SystemExit, match=f"--out=predictions is the folder of .* {also}; name"):
+            predict.main([str(stages / "context"), "a.png", also])
+    assert labels.read_bytes() == before
 
 
 def test_predict_refuses_before_it_writes(
