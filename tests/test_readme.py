@@ -197,6 +197,23 @@ def test_the_backward_pass_that_readme_shows_is_autograd_s(dilation: int, side: 
         torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "1"])
+def test_masks_in_black_and_white_become_0_and_1_as_shown(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    white = np.random.default_rng(0).integers(0, 2, (12, 15), dtype=np.uint8)
+    mask = Path("OWN", "masks", "train", "a.png")
+    mask.parent.mkdir(parents=True)
+    Image.fromarray(255 * white).convert(mode).save(mask)
+    (code,) = blocks(ROOT / "docs" / "street.md", "python")
+    for _ in range(2):  # again, it changes nothing
+        exec(compile(code, "street.md", "exec"), {})
+        with Image.open(mask) as image:
+            assert image.mode == "L"
+            assert np.array_equal(np.asarray(image), white)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_links_and_figures_are_there(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", document.read_text())

@@ -63,10 +63,13 @@ def label_code(classes: Sequence[str], ignore: int) -> LabelCode:
             "data.classes=[road,car]"
         )
     check_byte("ignore", ignore, len(classes))
-    return LabelCode(
-        {number: number for number in range(len(classes))} | {ignore: VOID},
-        "correct the mask, name all classes in data.classes, or ignore one number with data.ignore",
+    way_out = (
+        "correct the masks, name their classes in data.classes, or ignore another number with "
+        "data.ignore"
     )
+    if len(classes) == 2:
+        way_out += "; two classes are 0 and 1 in the masks, not 0 and 255"
+    return LabelCode({number: number for number in range(len(classes))} | {ignore: VOID}, way_out)
 
 
 def check_byte(name: str, value: Any, least: int) -> None:

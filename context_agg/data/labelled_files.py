@@ -35,7 +35,7 @@ class LabelCode:
 
     Args:
         labels: label of each number that may occur; `VOID` for those to ignore.
-        way_out: what to do about another number.
+        way_out: what to do about another number, or a class that does not occur.
     """
 
     labels: Mapping[int, int]

@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from context_agg.data.batches import BatchDataset
 from context_agg.data.images import ImageData, check_loading
 from context_agg.data.labelled_files import Files, HeaderCheck, LabelCode, find_pairs, read_pair
 from context_agg.data.pairs import PairDataset
+from context_agg.data.spec import VOID
 from context_agg.data.views import RandomView
 from context_agg.ops.checks import check_number, check_whole
 
@@ -57,8 +60,8 @@ class LabelledParts:
     ) -> ImageData:
         """Looks at all files, and reads them if they fit into memory.
 
-        In memory, every number in the masks is checked before the first step. What is read when it
-        is needed is checked then.
+        In memory, every number in the masks is checked before the first step, and that they hold
+        more than one class. What is read when it is needed is checked then.
 
         Args:
             mirror: whether half of the training images are mirrored.
@@ -73,7 +76,7 @@ class LabelledParts:
 
         Raises:
             OSError, ValueError: if a file is missing, damaged, or does not fit to its partner; for
-                an option that is not valid.
+                masks of one class only; for an option that is not valid.
         """
         check_loading(batch_size, held_out)
         view = RandomView(mirror=mirror, zoom=zoom, crop=crop)
@@ -94,7 +97,7 @@ class LabelledParts:
             readers = [partial(read_pair, *pair, self.code) for pair in self.files[part]]
             pairs = [read() for read in readers] if fits else readers
             datasets.append(PairDataset(pairs, sizes[part], view if part == "train" else None))
-        return ImageData(
+        data = ImageData(
             *datasets,
             name=self.name,
             classes=self.classes,
@@ -104,6 +107,25 @@ class LabelledParts:
             seed=seed,
             workers=workers,
         )
+        if fits:
+            self._check_classes(data.train)
+        return data
+
+    def _check_classes(self, train: BatchDataset) -> None:
+        """Rejects masks to train on that hold one class only."""
+        pixels = torch.zeros(VOID + 1, dtype=torch.int64)
+        for number in range(len(train)):  # one by one, as they may differ in size
+            labels = train.stored(slice(number, number + 1))[1]
+            pixels += torch.bincount(labels.flatten(), minlength=VOID + 1)
+        occurring = pixels[:VOID].nonzero().flatten().tolist()
+        if len(occurring) == 1:
+            ignored = float(pixels[VOID] / pixels.sum())
+            raise ValueError(
+                f"{self.name}: the masks to train on hold one class only, "
+                f"{self.classes[occurring[0]]}"
+                + (f", and {ignored:.2%} of their pixels are ignored" if ignored else "")
+                + f"; {self.code.way_out}"
+            )
 
 
 def parts_in(folders: Mapping[str, tuple[Path, Path]]) -> tuple[dict[str, list[Files]], list[str]]:

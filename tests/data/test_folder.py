@@ -233,7 +233,7 @@ SPOT[5, 7] = 3
         (
             saved("image04.png", SPOT),
             r"the pixel in row 5, column 7 has the number 3, but the numbers of labels are 0 to 2 "
-            r"and 9; correct the mask, name all classes in data\.classes, or ignore one number",
+            r"and 9; correct the masks, name their classes in data\.classes, or ignore another",
         ),
         (palette([9, 0, 0]), r"image03\.png have different palettes, so a number is not the same"),
         (saved("image04.jpg", SPOT), r"image04\.jpg and .*image04\.png have the same name"),
@@ -250,6 +250,52 @@ def test_a_mask_that_is_wrong_is_named(change: Any, message: str, tmp_path: Path
     with pytest.raises((ValueError, OSError), match=message) as error:
         load(tmp_path)
     assert "image04" in str(error.value)
+
+
+def write_binary(root: Path, count: int, high: int) -> None:
+    """Masks of two classes in the numbers 0 and `high`, which a third of the pixels have."""
+    for number in range(count):
+        labels = np.zeros((12, 15), np.uint8)
+        labels[4:8] = high
+        name = f"image{number:02}.png"
+        write_pair(root / "images" / name, root / "masks" / name, labels, number)
+
+
+@pytest.mark.parametrize(
+    ("high", "ignored"), [(255, ", and 33.33% of their pixels are ignored"), (0, "")]
+)
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_masks_of_one_class_only_are_refused(
+    held_out: str, high: int, ignored: str, tmp_path: Path
+) -> None:
+    """Such as masks of 0 and 255, where the number to ignore is 255."""
+    options = {"classes": ["bg", "cell"], "ignore": 255, "held_out": held_out}
+    write_binary(tmp_path, 10, high)
+    says = f"{tmp_path.name}: the masks to train on hold one class only, bg{ignored}; correct the"
+    with pytest.raises(ValueError, match=re.escape(says)) as error:
+        load(tmp_path, **options)
+    assert str(error.value).endswith(
+        "or ignore another number with data.ignore; two classes are 0 and 1 in the masks, not 0 "
+        "and 255"
+    )
+    load(tmp_path, **options, memory=0)  # whose masks have not been read
+    write_binary(tmp_path, 10, 1)
+    assert load(tmp_path, **options).train.target.unique().tolist() == [0, 1]
+
+
+def test_masks_of_0_and_255_are_not_two_labels_whatever_is_ignored(tmp_path: Path) -> None:
+    write_binary(tmp_path, 10, 255)
+    says = "number 255, but the numbers of labels are 0 to 1 and 254; .* are 0 and 1 in the masks"
+    with pytest.raises(ValueError, match=says):
+        load(tmp_path, classes=["bg", "cell"], ignore=254)
+
+
+def test_masks_of_one_bit_a_pixel_hold_0_and_1(tmp_path: Path) -> None:
+    write_binary(tmp_path, 10, 255)
+    for file in (tmp_path / "masks").iterdir():
+        Image.open(file).convert("1").save(file)
+    target = load(tmp_path, classes=["bg", "cell"], ignore=255).train.target
+    assert target.flatten().bincount().tolist() == [120 * len(target), 60 * len(target)]
 
 
 def test_masks_that_all_have_other_names_are_named_not_counted(tmp_path: Path) -> None:
