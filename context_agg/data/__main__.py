@@ -2,7 +2,8 @@
 
 DIR holds images/ and masks/, as data=folder takes them, or CamVid, VOC 2012 or Cityscapes in their
 published layouts. Every file is read. What is printed: the sizes, the numbers in the masks with
-their shares of the pixels, and what is wrong, file by file. The exit code is 1 if anything is.
+their shares of the pixels, and what is wrong, file by file, and class by class if no mask to train
+on has a pixel of it. The exit code is 1 if anything is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,9 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classes = given.classes.split(",") if given.classes else []
     survey = Survey(find_parts(given.folder, classes, given.ignore))
     survey.read()
-    print(*describe(survey), *survey.problems, sep="\n")
+    absent = survey.absent()
+    print(*describe(survey), *survey.problems, *absent, sep="\n")
     if survey.problems:
         raise ValueError(f"{len(survey.problems)} of these files cannot be trained on")
+    if absent:
+        named, way_out = len(survey.parts.classes), survey.parts.code.way_out
+        raise ValueError(f"{len(absent)} of {named} classes cannot be learned; {way_out}")
     print("nothing is wrong")
     if len(survey.sizes) > 1:
         print(

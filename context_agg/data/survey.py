@@ -35,6 +35,8 @@ class Survey:
     """How many pixels of the masks have each number."""
     images: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     """In how many masks each number occurs."""
+    to_train_on: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    """How many pixels of the masks to train on have each number."""
     problems: list[str] = field(default_factory=list)
     """What is wrong, a message for every file."""
 
@@ -42,22 +44,35 @@ class Survey:
         """Reads all files."""
         self.problems += self.parts.problems
         check = HeaderCheck()
-        for part in self.parts.files.values():
-            for image, mask in part:
+        for part, pairs in self.parts.files.items():
+            for image, mask in pairs:
                 try:
                     height, width = check(image, mask)
                     self.sizes[width, height] += 1
-                    self._count(mask)
+                    self._count(mask, to_train_on=part in ("train", "all"))
                     read_pair(image, mask, self.parts.code)
                 except (OSError, ValueError) as error:
                     self.problems.append(str(error))
 
-    def _count(self, mask: Path) -> None:
+    def absent(self) -> list[str]:
+        """The classes of which no mask to train on has a pixel, a message for each.
+
+        The masks to validate and to test may lack a class.
+        """
+        labels, classes = self.parts.code.labels, self.parts.classes
+        return [
+            f"no mask to train on holds the number {number}, {classes[label]}"
+            for number, label in labels.items()
+            if classes and label != VOID and not self.to_train_on[number]
+        ]
+
+    def _count(self, mask: Path, *, to_train_on: bool) -> None:
         numbers, _ = read_numbers(mask)
         if numbers.min() >= 0 and numbers.max() < 256:
             counts = np.bincount(numbers.ravel(), minlength=256)
             self.pixels += counts
             self.images += counts > 0
+            self.to_train_on += counts * to_train_on
 
 
 def find_parts(folder: Path, classes: Sequence[str], ignore: int) -> LabelledParts:

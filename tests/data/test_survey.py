@@ -21,7 +21,7 @@ def test_sizes_numbers_and_shares_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_folder(tmp_path, 5, ((12, 15), (9, 20)))
-    main([str(tmp_path), "--classes", "road,car,sky,cow", "--ignore", "9"])
+    main([str(tmp_path), "--classes", "road,car,sky", "--ignore", "9"])
     printed = capsys.readouterr().out
     assert "5 in all" in printed
     assert "sizes: 15x12 (3), 20x9 (2)" in printed
@@ -31,13 +31,54 @@ def test_sizes_numbers_and_shares_are_counted(
     masks = [np.asarray(Image.open(file)) for file in (tmp_path / "masks").iterdir()]
     pixels = np.concatenate([mask.ravel() for mask in masks])
     rows = numbers(printed)
-    assert rows.keys() == {0, 1, 2, 3, 9}
+    assert rows.keys() == {0, 1, 2, 9}
     for number, name in enumerate(("road", "car", "sky")):
         count = int((pixels == number).sum())
         share = f"{100 * count / (pixels != 9).sum():.2f}%"
         assert rows[number] == [name, str(count), share, "5"]
-    assert rows[3] == ["cow", "0", "0.00%", "0"]
     assert rows[9] == ["(ignored)", "20", "5"]
+
+
+def test_a_class_without_a_pixel_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 5)
+    with pytest.raises(SystemExit, match="1 of 4 classes cannot be learned; correct the masks, na"):
+        main([str(tmp_path), "--classes", "road,car,sky,cow", "--ignore", "9"])
+    printed = capsys.readouterr().out
+    assert numbers(printed)[3] == ["cow", "0", "0.00%", "0"]
+    assert printed.endswith("\nno mask to train on holds the number 3, cow\n")
+    assert "nothing is wrong" not in printed
+
+
+def test_masks_of_0_and_255_are_not_taken_for_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 2)
+    for file in (tmp_path / "masks").iterdir():
+        white = np.asarray(Image.open(file)) > 0
+        Image.fromarray(255 * white.astype(np.uint8)).save(file)
+    says = r"1 of 2 classes .* or ignore another number .*; two classes are 0 and 1 in the masks"
+    with pytest.raises(SystemExit, match=says):
+        main([str(tmp_path), "--classes", "bg,cell"])
+    assert capsys.readouterr().out.endswith("\nno mask to train on holds the number 1, cell\n")
+
+
+@pytest.mark.parametrize(("part", "wrong"), [("train", True), ("val", False), ("test", False)])
+def test_only_the_masks_to_train_on_need_every_class(
+    part: str, wrong: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_camvid(tmp_path)
+    for file in (folder / f"{part}annot").iterdir():
+        labels = np.array(Image.open(file))
+        labels[labels == 2] = 3
+        Image.fromarray(labels).save(file)
+    if wrong:
+        with pytest.raises(SystemExit, match=r"1 of 11 classes .*; take the masks of SegNet's"):
+            main([str(folder)])
+    else:
+        main([str(folder)])
+    assert ("holds the number 2, pole" in capsys.readouterr().out) == wrong
 
 
 def test_without_classes_every_number_is_counted(
