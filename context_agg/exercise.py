@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from context_agg.cli.errors import exit_on_mistake, one_message
+from context_agg.cli.errors import UserError, exit_on_mistake, one_message
 from context_agg.cli.parser import command_parser
 
 FILE = Path("my_backward.py")
@@ -48,6 +48,16 @@ def backward(grad_output, x, weight, y, dilation):
 '''
 
 
+def check_name(file: Path) -> None:
+    """Rejects a name that Python would not import, before anything is written to it.
+
+    Raises:
+        UserError: if it does not end in .py.
+    """
+    if file.suffix != ".py":
+        raise UserError(f"{file} is no Python file: its name has to end in .py")
+
+
 def write(file: Path) -> None:
     """Writes the exercise."""
     file.write_text(TEMPLATE)
@@ -61,8 +71,8 @@ def read(file: Path) -> tuple[Callable[..., Any], Callable[..., Any]]:
         ValueError: if the file cannot be imported, or lacks one of them.
     """
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file} is no Python file: its name has to end in .py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -122,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "file", metavar="FILE", nargs="?", type=Path, default=FILE, help=f"by default {FILE}"
     )
     file = parser.parse_args(arguments).file
+    check_name(file)
     if not file.exists():
         with one_message():
             write(file)

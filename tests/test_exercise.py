@@ -80,4 +80,6 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ("text.txt", "its name has to end in .py"),
     ):
         assert says in str(call("exercise", str(tmp_path / name)))
+    assert "its name has to end in .py" in str(call("exercise", str(tmp_path / "mine")))
+    assert not (tmp_path / "mine").exists()
     assert "No such file" in str(call("exercise", str(tmp_path / "none" / "mine.py")))
