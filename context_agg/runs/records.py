@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,8 @@ Requirement = tuple[Callable[[Any], bool], str]
 
 # The checks of context_agg.ops would import torch, which `report` does without.
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return finite and type(value) is not bool
 
 
 def _is_whole(value: Any, least: int = 1) -> bool:

@@ -102,6 +102,8 @@ def test_a_wrong_description_of_the_data(
         ("{}", "has no epochs"),
         ({"test/loss": float("nan")}, "test/loss=nan must be a finite number"),
         ({"test/accuracy": "high"}, "test/accuracy='high' must be a finite number"),
+        ({"test/loss": 10**400}, "0000 must be a finite number"),
+        ({"test/iou": 10**400}, "0000 must be a number"),
         ({"test/iou": []}, "test/iou=[] must be a number"),
     ],
 )
