@@ -84,6 +84,50 @@ def test_the_difference_from_a_baseline_is_over_the_seeds_that_both_have(
     assert "difference: from auto, same seeds." in printed
 
 
+def write_run(run_dir: Path, like: Path, seed: int, accuracy: float) -> None:
+    """A run with settings that name its seed."""
+    shutil.copytree(like / "backprop-auto" / "seed-0", run_dir)
+    scores = json.loads((run_dir / "metrics.json").read_text()) | {"test/accuracy": accuracy}
+    (run_dir / "metrics.json").write_text(json.dumps(scores))
+    (run_dir / ".hydra").mkdir()
+    (run_dir / ".hydra" / "config.yaml").write_text(f"seed: {seed}\n")
+
+
+def differences_from(folder: Path, baseline: str) -> dict[str, float]:
+    """The difference of the test accuracy, by variant."""
+    write_report(folder, baseline)
+    with (folder / "report.csv").open() as file:
+        return {
+            row["variant"]: float(row["test/accuracy difference"]) for row in csv.DictReader(file)
+        }
+
+
+def test_runs_are_paired_by_the_seed_of_their_settings(tmp_path: Path) -> None:
+    runs, like = tmp_path / "r", tmp_path / "like"
+    write_runs(like)
+    write_run(runs / "right", like, 0, 0.9)
+    write_run(runs / "broken", like, 0, 0.5)  # the same seed, by another name
+    write_run(runs / "late" / "seed-0", like, 1, 0.1)  # another seed, by the name of the first
+    write_run(runs / "copied" / "seed-1", like, 0, 0.7)
+    write_run(runs / "copied" / "seed-2", like, 0, 0.2)  # a copy counts, but is paired with none
+    found = differences_from(runs, "right")
+    assert found["broken"] == pytest.approx(-0.4)
+    assert np.isnan(found["late"])
+    assert found["copied"] == pytest.approx(-0.2)
+    assert "| copied | 2 |" in (runs / "report.md").read_text()
+
+
+def test_runs_of_one_name_and_different_seeds_are_not_paired(tmp_path: Path) -> None:
+    runs, like = tmp_path / "r", tmp_path / "like"
+    write_runs(like)
+    write_run(runs / "right" / "run", like, 0, 0.9)
+    write_run(runs / "broken" / "run", like, 7, 0.5)
+    assert np.isnan(differences_from(runs, "right/run")["broken/run"])
+    table = (runs / "report.md").read_text()
+    assert "; no difference from right/run: no other run has a seed of its runs." in table
+    assert "same seeds" not in table
+
+
 def test_a_baseline_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     write_runs(tmp_path)
     before = sorted(tmp_path.iterdir())

@@ -188,6 +188,8 @@ def read_run(run_dir: Path) -> tuple[Scores, dict[str, list[float]]]:
 def write_report(folder: Path, baseline: str | None = None) -> Report:
     """Writes `FILES` into the folder; nothing if no run can be reported.
 
+    The seed of a run is that of its settings, or without settings the name of its directory.
+
     Args:
         folder: where the runs are, at any depth.
         baseline: the variant that the others are compared with, in words.
@@ -215,7 +217,10 @@ def write_report(folder: Path, baseline: str | None = None) -> Report:
                 left_out.append(f"left out: {error}")
                 continue
             name = str(run_dir.relative_to(folder))
-            scores.setdefault(words[variant], {})[run_dir.name] = run_scores
+            group = scores.setdefault(words[variant], {})
+            seed = f"seed-{chosen['seed']}" if "seed" in chosen else run_dir.name
+            copied = seed in group  # then it is paired with none
+            group[str(run_dir.absolute()) if copied else seed] = run_scores
             curves.setdefault(words[variant], {})[name] = run_curves
             settings.setdefault(words[variant], []).append(chosen)
             runs.append({"run": name, **run_scores})
@@ -229,7 +234,11 @@ def write_report(folder: Path, baseline: str | None = None) -> Report:
         return Report("", left_out)
     others = None if baseline is None else dict.fromkeys(scores.keys() - {baseline}, baseline)
     rows = summarise(scores, others)
-    compared = f"; difference: from {baseline}, same seeds" * (baseline is not None)
+    compared = ""
+    if baseline is not None:
+        compared = f"; difference: from {baseline}, same seeds"
+        if not any(scores[variant].keys() & scores[baseline].keys() for variant in others or ()):
+            compared = f"; no difference from {baseline}: no other run has a seed of its runs"
     table = f"{as_markdown(rows)}\n{RANGE}{compared}.\n"
     picture = BytesIO()
     plots = {variant: list(group.values()) for variant, group in curves.items()}
