@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from context_agg.cli.errors import UserError
+from context_agg.training.collectives import from_first
 from context_agg.training.learner import Learner
 
 
@@ -40,5 +41,5 @@ class RandomGradients(L.Callback):
     ) -> None:
         for parameter in self._parameters:
             if parameter.grad is not None:
-                noise = torch.randn_like(parameter.grad)
+                noise = from_first(torch.randn_like(parameter.grad))  # else the weights would drift
                 parameter.grad.copy_(noise * (parameter.grad.norm() / noise.norm()))
