@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from context_agg.cli.errors import UserError
 from context_agg.training.collectives import from_first
 from context_agg.training.learner import Learner
 
@@ -17,9 +16,6 @@ class RandomGradients(L.Callback):
 
     Args:
         parts: names of parts of the network, such as context.layers.0.
-
-    Raises:
-        UserError: at the start of training, for a part that the network does not have.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:
@@ -28,13 +24,8 @@ class RandomGradients(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
-        there = dict(pl_module.network.named_modules())
-        if unknown := [part for part in self.parts if part not in there]:
-            raise UserError(
-                f"callbacks.random_gradients.parts: the network has no part {unknown[0]}; it has "
-                f"{', '.join(filter(None, there))}"
-            )
-        self._parameters = [p for part in self.parts for p in there[part].parameters()]
+        there = map(pl_module.network.get_submodule, self.parts)
+        self._parameters = [parameter for part in there for parameter in part.parameters()]
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer

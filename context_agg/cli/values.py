@@ -78,6 +78,7 @@ CHECKS: Sequence[tuple[str, Check, str]] = (
     ("optimizer.eps", lambda v: is_number(v) and v >= 0, "a number, 0 or more"),
     ("optimizer.momentum", lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),
     ("optimizer.weight_decay", lambda v: is_number(v) and v >= 0, "a number, 0 or more"),
+    ("callbacks.random_gradients.parts", names, "a list of parts of the network: [context]"),
     ("trainer.max_epochs", whole(1), "a whole number, 1 or more"),
     ("trainer.devices", lambda v: v == 1, "1: a process uses one device"),
     ("trainer.strategy", one_of("ddp"), "ddp"),

@@ -35,6 +35,8 @@ from context_agg.training.class_weights import class_frequencies, training_label
 from context_agg.training.learner import Learner
 from context_agg.training.losses import WeightedCrossEntropy
 
+RANDOM_PARTS = "callbacks.random_gradients.parts"
+
 
 def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learner]:
     """Builds the data and the learner; the initial weights depend on `cfg.seed`.
@@ -87,7 +89,9 @@ def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """
     network = make(nn.Module, "model", cfg.model, **spec.shapes)
     for part in cfg.frozen:
-        _part(network, part).requires_grad_(False)
+        _part(network, "frozen", part).requires_grad_(False)
+    for part in OmegaConf.select(cfg, RANDOM_PARTS) or ():
+        _part(network, RANDOM_PARTS, part)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         parts = {name.partition(".")[0] for name, _ in network.named_parameters()}
         raise ValueError(
@@ -265,9 +269,9 @@ def _check_loss(loss: nn.Module, spec: DataSpec) -> None:
         raise ValueError("loss: it must give one number for a batch; leave out loss.reduction")
 
 
-def _part(network: nn.Module, name: str) -> nn.Module:
+def _part(network: nn.Module, key: str, name: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError:
         parts = ", ".join(part for part, _ in network.named_modules() if part)
-        raise ValueError(f"frozen={name}: the network has no such part; it has {parts}") from None
+        raise ValueError(f"{key}={name}: the network has no such part; it has {parts}") from None

@@ -7,7 +7,6 @@ import torch
 
 from context_agg.callbacks.random_gradients import RandomGradients
 from context_agg.cli.compose import compose_config
-from context_agg.cli.errors import UserError
 from context_agg.runs.build import build
 
 NOTHING: Any = None
@@ -50,8 +49,3 @@ def test_a_zero_gradient_stays_zero_and_a_frozen_part_has_none() -> None:
     callback.on_before_optimizer_step(NOTHING, learner, NOTHING)
     assert not first.grad.any()
     assert second.grad is None
-
-
-def test_a_part_that_is_not_there_is_refused_before_the_first_step() -> None:
-    with pytest.raises(UserError, match=r"no part context\.layer\.1; it has context, "):
-        started("context.layers.0", "context.layer.1")

@@ -137,6 +137,14 @@ MISTAKES = [
         ["callbacks=gradient_noise", "callbacks.gradient_noise.eta=-1"],
         ["callbacks.gradient_noise: eta=-1 must be"],
     ),
+    (
+        ["callbacks=random_gradients", "model=linear"],
+        ["random_gradients.parts=context: the network has no such part; it has head, "],
+    ),
+    (
+        ["callbacks=random_gradients", "callbacks.random_gradients.parts=context"],
+        ["callbacks.random_gradients.parts=context must be a list of parts"],
+    ),
     (["backprop=manul"], ["unknown backprop='manul'; choose one of auto, manual"]),
     # how it is trained
     (["optimizer.lr=0"], ["optimizer.lr=0 must be a number above 0"]),
