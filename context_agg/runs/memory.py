@@ -1,12 +1,13 @@
 """Whether a network fits into memory, answered before any of it is allocated."""
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -50,10 +51,11 @@ def size_keys(cfg: DictConfig) -> str:
 
 def _averages(optimizer: DictConfig, device: torch.device) -> int:
     """How many numbers the optimizer keeps for every weight, 2 for Adam."""
-    options = {str(key): value for key, value in optimizer.items()}
+    options = copy.deepcopy(optimizer)  # it keeps the key, which a refusal names
     if device.type == "cuda":  # where it keeps no more; the CPU refuses it
-        options.pop("capturable", None)
-    probe, state = _first_step(OmegaConf.create(options), torch.device("cpu"))
+        with open_dict(options):
+            options.pop("capturable", None)
+    probe, state = _first_step(options, torch.device("cpu"))
     return sum(torch.is_tensor(value) and value.shape == probe.shape for value in state.values())
 
 

@@ -1,13 +1,13 @@
 """Optimizers that torch does not have, or not with these settings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from context_agg.ops.checks import check_number
+from context_agg.ops.checks import check_number, is_number
 
 
 def caffe_sgd(
@@ -51,15 +51,21 @@ class DraftAdam(Optimizer):
         lr: learning rate.
         betas: decay of the running means of the gradient and of its square.
         eps: added to the divisor, which would otherwise be 0 for a zero gradient.
+
+    Raises:
+        ValueError: for `betas` that are not two numbers from 0 to below 1.
     """
 
     def __init__(
         self,
         params: Iterable[Tensor],
         lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
+        two = isinstance(betas, Sequence) and len(betas) == 2
+        if not (two and all(is_number(beta) and 0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"betas={betas} must be two numbers from 0 to below 1")
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
 
     @torch.no_grad()

@@ -171,6 +171,16 @@ MISTAKES = [
     ),
     (["optimizer.lr=fast"], ["optimizer.lr=fast must be"]),
     (["optimizer=sgd", "optimizer.momentum=1.5"], ["optimizer.momentum=1.5 must be"]),
+    (
+        ["optimizer=draft_adam", "optimizer.betas=[0.9,abc]"],
+        ["optimizer: betas=[0.9, 'abc'] must be two numbers from 0 to below 1"],
+    ),
+    (["optimizer=draft_adam", "optimizer.betas=[0.9]"], ["optimizer: betas=[0.9] must be two"]),
+    (["optimizer=draft_adam", "optimizer.betas=[1,0.999]"], ["optimizer: betas=[1, 0.999] must"]),
+    (
+        ["optimizer=caffe_sgd", "optimizer.bias_lr=-1"],
+        ["optimizer: bias_lr=-1 must be a finite number, 0 or more"],
+    ),
     (["trainer.max_epochs=0"], ["trainer.max_epochs=0 must be a whole number, 1 or more"]),
     (["trainer.max_epochs=2.5"], ["trainer.max_epochs=2.5 must be"]),
     (["trainer.limit_train_batches=1.5"], ["trainer.limit_train_batches=1.5", "a fraction"]),

@@ -1,5 +1,7 @@
 """The optimizers against torch's, and against their formulas."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,12 @@ def test_draft_adam_forgets_the_power_t() -> None:
         if step == 0:
             torch.testing.assert_close(draft, adam, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(draft, adam)
+
+
+@pytest.mark.parametrize("betas", [[0.9, "abc"], [0.9], [1, 0.999], [0.9, 1.0], [-0.1, 0.9], 0.9])
+def test_draft_adam_refuses_betas_that_it_cannot_divide_by(betas: Any) -> None:
+    with pytest.raises(ValueError, match=r"betas=.* must be two numbers from 0 to below 1"):
+        DraftAdam([nn.Parameter(torch.ones(1))], lr=0.1, betas=betas)
 
 
 def test_caffe_sgd_by_its_formula() -> None:
