@@ -4,6 +4,7 @@ import lightning as L
 
 from context_agg.cli.errors import UserError
 from context_agg.data.images import ImageData
+from context_agg.ops.checks import check_number
 
 
 class NotOverfit(UserError):
@@ -17,10 +18,12 @@ class OverfitOneBatch(L.Callback):
         loss: the training loss to reach.
 
     Raises:
+        ValueError: for a loss that is not a number, 0 or more.
         NotOverfit: if training ends above that loss.
     """
 
     def __init__(self, loss: float) -> None:
+        check_number("loss", loss, 0)
         self.loss = loss
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import lightning as L
 from torch.profiler import profile, schedule, tensorboard_trace_handler
 
+from context_agg.ops.checks import check_whole
+
 
 class ProfileSteps(L.Callback):
     """Profiles training steps (data, forward, backward, optimizer).
@@ -15,17 +17,24 @@ class ProfileSteps(L.Callback):
     Args:
         warmup: number of first steps, which are not recorded.
         steps: number of steps to record after those.
+
+    Raises:
+        ValueError: for a number that is not whole, or too small.
     """
 
     def __init__(self, warmup: int, steps: int) -> None:
-        self._schedule = schedule(wait=0, warmup=warmup, active=steps, repeat=1)
+        check_whole("warmup", warmup, 0)
+        check_whole("steps", steps)
+        self.warmup = warmup
+        self.steps = steps
         self._folder = Path()
         self._profile: profile | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._folder = Path(str(trainer.log_dir))
         write = self._write if trainer.is_global_zero else None
-        self._profile = profile(schedule=self._schedule, on_trace_ready=write)
+        plan = schedule(wait=0, warmup=self.warmup, active=self.steps, repeat=1)
+        self._profile = profile(schedule=plan, on_trace_ready=write)
         self._profile.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
+from context_agg.callbacks.profile_steps import ProfileSteps
 from context_agg.callbacks.progress import RunProgress
 from context_agg.cli import ranks
 from context_agg.cli.values import check_values
@@ -61,6 +62,8 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
             "one batch together; cut all to one size with data.crop=[H,W], or start one process"
         )
     _check_shares(cfg, data)
+    if "profile" in cfg.callbacks:
+        _check_profile(cfg, data)
     check_network(cfg, data.spec)
     check_step(cfg.optimizer, torch.device(accelerator(cfg)))
     network = build_network(cfg, data.spec)
@@ -237,6 +240,20 @@ def _check_shares(cfg: DictConfig, data: ImageData) -> None:
                 f"trainer.{name}={share} of {batches:,} batches is less than one; "
                 f"use trainer.{name}=1 for one batch"
             )
+
+
+def _check_profile(cfg: DictConfig, data: ImageData) -> None:
+    """Rejects a profile of more batches than the run trains on."""
+    profile = make(ProfileSteps, "callbacks.profile", cfg.callbacks.profile)
+    share, batches = cfg.trainer.get("limit_train_batches", 1.0), len(data.train_dataloader())
+    in_epoch = int(share * batches) if isinstance(share, float) else min(share, batches)
+    there, needed = in_epoch * cfg.trainer.max_epochs, profile.warmup + profile.steps
+    if needed > there:
+        raise ValueError(
+            f"callbacks.profile: warmup={profile.warmup} and steps={profile.steps} need {needed:,} "
+            f"batches, and the run trains on {there:,}; lower them, or raise "
+            "trainer.limit_train_batches or trainer.max_epochs"
+        )
 
 
 def _check_front_end_maps(data: ImageData, network: nn.Module, device: torch.device) -> None:

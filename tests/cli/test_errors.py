@@ -189,6 +189,18 @@ MISTAKES = [
     (["+trainer.gradient_clip_algorithm=nix"], ["trainer: ", "nix"]),
     (["seed=-1"], ["seed=-1 must be a whole number"]),
     (["compile=maybe"], ["compile=maybe must be true or false"]),
+    (
+        ["debug=profile", "callbacks.profile.steps=0"],
+        ["callbacks.profile: steps=0 must be a whole number, 1 or more"],
+    ),
+    (
+        ["debug=profile", "callbacks.profile.warmup=20"],
+        ["callbacks.profile: warmup=20 and steps=5 need 25 batches", "trains on 10", "lower them"],
+    ),
+    (
+        ["debug=overfit", "callbacks.overfit.loss=abc"],
+        ["callbacks.overfit: loss='abc' must be a finite number, 0 or more"],
+    ),
     # data and places
     (["data.batch_size=0"], ["data: batch_size=0 must be a whole number, 1 or more"]),
     (["data.seed=manual"], ["data.seed=manual must be a whole number from 0"]),
