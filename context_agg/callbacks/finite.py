@@ -28,19 +28,22 @@ class Finite(L.Callback):
     With precision=16-mixed it checks the loss alone, as the scaler expects infinite gradients. On
     CUDA what was found stays on the device; it is looked at every 50 steps and before a checkpoint
     is written. The values of the first bad step are written to diagnosis.json in the run's
-    directory, with the epoch and number of its batch.
+    directory, with the epoch and number of its batch. Of the batches that a step accumulates, that
+    is the first whose loss is not finite, or the last if only a gradient is not.
 
     Raises:
         UserError: naming the first bad step and layer.
     """
 
     def __init__(self) -> None:
-        self._batch: tuple[Tensor, Tensor] | None = None
-        self._loss: Tensor | None = None
+        self._batches: list[tuple[Tensor, dict[str, Any]]] = []  # of one step: images, position
+        self._loss: Tensor | None = None  # of one step: the first that is not finite, else the last
+        self._number: int | Tensor = 0  # of its batch within the step
         self._parameters: dict[str, nn.Parameter] = {}
         self._names: list[str] = []
-        self._found: tuple[Tensor, Tensor] | None = None  # the first bad step, or -1; its values
-        self._batches: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2 * LOOK)  # by step
+        # the first bad step, or -1; its values, and the number of its batch
+        self._found: tuple[Tensor, Tensor, int | Tensor] | None = None
+        self._positions: deque[tuple[int, list[dict[str, Any]]]] = deque(maxlen=2 * LOOK)  # by step
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
@@ -54,14 +57,18 @@ class Finite(L.Callback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        self._batch = batch
+        loader = trainer.train_dataloader
+        assert isinstance(loader, EpochLoader)
+        self._batches.append((batch[0], loader.state_dict()))
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
         loss = total(loss.detach()) / processes()
         if self._loss is not None:  # of an earlier batch of the same step
-            loss = torch.where(self._loss.isfinite(), loss, self._loss)
+            finite = self._loss.isfinite()
+            loss = torch.where(finite, loss, self._loss)
+            self._number = torch.where(finite, len(self._batches) - 1, self._number)
         self._loss = loss
 
     def on_before_optimizer_step(
@@ -74,15 +81,19 @@ class Finite(L.Callback):
             if parameter.grad is not None and trainer.precision != "16-mixed"
         }
         values = torch.stack([self._loss, *largest.values()])
-        self._names, self._loss = list(largest), None
-        loader = trainer.train_dataloader
-        assert isinstance(loader, EpochLoader)
-        self._batches.append((trainer.global_step, loader.state_dict()))
+        self._names = list(largest)
+        self._positions.append((trainer.global_step, [position for _, position in self._batches]))
         step = torch.where(values.isfinite().all(), -1, trainer.global_step)
-        first, kept = self._found or (step, values)
-        self._found = torch.where(first < 0, step, first), torch.where(first < 0, values, kept)
+        first, kept, number = self._found or (step, values, self._number)
+        none = first < 0
+        self._found = (
+            torch.where(none, step, first),
+            torch.where(none, values, kept),
+            torch.where(none, self._number, number),
+        )
         if values.device.type in EVERY_STEP or trainer.global_step % LOOK == 0:
             self._look(trainer, pl_module)
+        self._batches, self._loss, self._number = [], None, 0
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -93,12 +104,13 @@ class Finite(L.Callback):
         if self._found is None or (step := int(self._found[0])) < 0:
             return
         assert isinstance(pl_module, Learner)
-        assert self._batch is not None
+        number = int(self._found[2])
         loss, *largest = self._found[1].tolist()
         gradients = dict(zip(self._names, largest, strict=True))
         outputs = {}
         if step == trainer.global_step:  # the weights are still those of that step
-            parts = gather(largest_outputs(pl_module.network, self._batch[0]))
+            with trainer.precision_plugin.forward_context():
+                parts = gather(largest_outputs(pl_module.network, self._batches[number][0]))
             outputs = {name: _largest(part[name] for part in parts) for name in parts[0]}
         # The forward pass meets the first layer of these first, the backward pass the last one.
         bad_outputs = [name for name, value in outputs.items() if not math.isfinite(value)]
@@ -113,7 +125,7 @@ class Finite(L.Callback):
         file = Path(str(trainer.log_dir)) / DIAGNOSIS
         diagnosis = {
             "step": step,
-            "batch": dict(self._batches).get(step),
+            "batch": dict(self._positions)[step][number],
             "loss": loss,
             "largest_output": outputs,
             "largest_gradient": gradients,

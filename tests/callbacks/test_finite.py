@@ -74,18 +74,61 @@ def test_the_loss_by_way_of_a_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert isinstance(outputs[LAYER], str)
 
 
-def test_accumulated_batches_count_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NaN in the first of the batches of a step, which the last one does not show."""
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_accumulated_batches_count_each(
+    bad: int, every_step: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the three batches of a step the first bad one is named, whatever the later ones are."""
     number = 0
 
     def poison(learner: Learner, loss: Tensor) -> Tensor:
         nonlocal number
         number += 1
-        return loss * torch.nan if number == 1 else loss
+        factor = {bad + 1: torch.inf, bad + 2: torch.nan}.get(number, 1)
+        return loss * factor
 
+    if not every_step:  # as on CUDA
+        monkeypatch.setattr("context_agg.callbacks.finite.EVERY_STEP", ())
     poison_at(monkeypatch, 1, poison)
-    with pytest.raises(UserError, match="step 1: the loss is nan"):
+    with pytest.raises(UserError, match="step 1: the loss is inf"):
         run(tmp_path, "+trainer.accumulate_grad_batches=3")
+    assert diagnosis(tmp_path)["batch"] == {"epoch": 0, "batches": 4 + bad}
+
+
+def test_the_outputs_are_those_of_the_batch_with_the_bad_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of three batches has the brightest pixels, so it alone has the largest output."""
+    seen: list[float] = []
+
+    def training_step(self: Learner, batch: tuple[Tensor, Tensor]) -> Tensor:
+        images = batch[0]
+        images.mul_(100 if not seen else 1)
+        front_end = self.network.get_submodule("front_end")
+        seen.append(float(front_end(images).detach().abs().max()))
+        return original(self, batch) * (torch.nan if len(seen) == 1 else 1)
+
+    original = Learner.training_step
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    with pytest.raises(UserError, match="step 0: the loss is nan"):
+        run(tmp_path, "+trainer.accumulate_grad_batches=3", "backprop=auto")
+    outputs = diagnosis(tmp_path)["largest_output"]
+    (largest,) = [value for name, value in outputs.items() if name.startswith("front_end")]
+    assert largest == pytest.approx(seen[0])
+    assert largest > 10 * max(seen[1:])
+
+
+def test_the_outputs_are_in_the_precision_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a layer computes in bfloat16 has eight bits."""
+    poison_at(monkeypatch, 4, lambda learner, loss: loss * torch.nan)
+    with pytest.raises(UserError, match="step 4: the loss is nan"):
+        run(tmp_path, "trainer.precision=bf16-mixed", "backprop=auto")
+    largest = diagnosis(tmp_path)["largest_output"][LAYER]
+    assert largest > 0
+    assert float(torch.tensor(largest).bfloat16()) == largest
 
 
 def test_what_waits_on_a_device_is_noticed_before_a_checkpoint(
