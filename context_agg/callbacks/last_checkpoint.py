@@ -65,7 +65,8 @@ class LastCheckpoint(Checkpoint):
             # Lightning does this too, but not if the schedule has asked for the loader before
             _loader(trainer).load_state_dict(self._resumed["position"])
             others = self._resumed.get("random_of_others", [])
-            _set_random_state([self._resumed["random"], *others][rank()])
+            state = [self._resumed["random"], *others][rank()]
+            set_random_state(state, trainer.strategy.root_device)
         elif rank() > 0:  # with the numbers of the first process all would drop out the same units
             torch.manual_seed(torch.initial_seed() + rank())
 
@@ -106,7 +107,6 @@ class LastCheckpoint(Checkpoint):
             "logged": self.logged,
             "seconds": self.seconds,
             "scalars": self.scalars,
-            "random": _random_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,6 +121,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         state = checkpoint["callbacks"][self.state_key]
         state["step"] = trainer.global_step
+        state["random"] = random_state(trainer.strategy.root_device)
         state["position"] = _loader(trainer).state_dict()
         state["processes"] = trainer.world_size
         if trainer.world_size > 1:
@@ -161,24 +162,32 @@ def _loader(trainer: L.Trainer) -> EpochLoader:
     return loader
 
 
-def _random_state() -> dict[str, Any]:
-    """The states of the global random generators, in types that a checkpoint may hold."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The states of the global random generators, in types that a checkpoint may hold.
+
+    Args:
+        device: the one that this process computes on; other CUDA devices do not count.
+    """
     numpy_state: Any = np.random.get_state(legacy=False)
     key = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
     return {
         "python": random.getstate(),
         "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": key}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Sets the global random generators, that of CUDA on the device of this process."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     inner = state["numpy"]["state"]
     key = inner["key"].numpy().astype(np.uint32)
     np.random.set_state({**state["numpy"], "state": {**inner, "key": key}})
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if device.type == "cuda":
+        cuda = state["cuda"]
+        if isinstance(cuda, list):  # an earlier version kept those of all devices
+            cuda = cuda[min(device.index, len(cuda) - 1)]
+        torch.cuda.set_rng_state(cuda, device)
