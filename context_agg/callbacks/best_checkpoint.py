@@ -4,9 +4,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from context_agg.cli.monitors import MODES
 from context_agg.ops.checks import check_choice
-
-MONITORS = ("val/accuracy", "val/loss", "val/iou")
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -14,22 +13,23 @@ class BestCheckpoint(ModelCheckpoint):
 
     Args:
         monitor: a scalar of the held-out images; None: val/accuracy, or val/iou for dense data,
-            where a network that predicts "background" everywhere has a good accuracy.
-        mode: "max" or "min": which value of the scalar is best.
+            where a network that predicts "background" everywhere has a good accuracy. The smallest
+            val/loss is best, and the largest of the others.
         dense: whether every pixel of the data has a class of its own.
 
     Raises:
-        ValueError: for another scalar or mode, or for val/iou if the data are not dense.
+        ValueError: for another scalar, or for val/iou if the data are not dense.
     """
 
-    def __init__(self, monitor: str | None = None, mode: str = "max", *, dense: bool) -> None:
+    def __init__(self, monitor: str | None = None, *, dense: bool) -> None:
         if monitor is not None:
-            check_choice("monitor", monitor, MONITORS)
-        check_choice("mode", mode, ("max", "min"))
+            check_choice("monitor", monitor, tuple(MODES))
         if monitor == "val/iou" and not dense:
             raise ValueError("monitor=val/iou needs dense data; take val/accuracy")
         monitor = monitor or ("val/iou" if dense else "val/accuracy")
-        super().__init__(monitor=monitor, mode=mode, filename="best", enable_version_counter=False)
+        super().__init__(
+            monitor=monitor, mode=MODES[monitor], filename="best", enable_version_counter=False
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Lightning would forget the best score if the run's directory had another path before

@@ -12,12 +12,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from context_agg.cli.monitors import MODES
 from context_agg.cli.sweeps import alternatives
 
-MONITORS = {"val/accuracy": "max", "val/iou": "max", "val/loss": "min"}
-"""What a search can be for, and whether the largest or the smallest value is best."""
-
-SET_BY_MONITOR = ("callbacks.best_checkpoint.monitor", "callbacks.best_checkpoint.mode")
+MONITOR = "callbacks.best_checkpoint.monitor"
 PARTS = ("monitor", "settings", "space")
 FORM = (
     "the values of a key are listed, [A, B], or have a range, {low: A, high: B}, with log: true or "
@@ -47,7 +45,7 @@ class Space:
     """What a search tries.
 
     Args:
-        monitor: the scalar that is to be largest or smallest, one of `MONITORS`.
+        monitor: the scalar that is to be largest or smallest, one of `monitors.MODES`.
         settings: the overrides of every trial, as on the command line of `train`.
         keys: for every key that the search varies, a range, or its values as on the command line.
     """
@@ -59,7 +57,7 @@ class Space:
     @property
     def mode(self) -> str:
         """Whether the largest or the smallest value of the scalar is best: "max" or "min"."""
-        return MONITORS[self.monitor]
+        return MODES[self.monitor]
 
     def corners(self) -> list[str]:
         """A sweep over all listed values and both ends of every range, to be checked."""
@@ -90,8 +88,8 @@ def read_space(file: Path, overrides: Sequence[str] = ()) -> Space:
     if not isinstance(parts, dict) or not {"monitor", "space"} <= parts.keys() <= set(PARTS):
         raise ValueError(f"{file} must hold monitor, space and, if need be, settings: nothing else")
     monitor, settings, space = (parts.get(part) for part in PARTS)
-    if monitor not in MONITORS:
-        raise ValueError(f"{file}: monitor={monitor} must be one of {', '.join(MONITORS)}")
+    if monitor not in MODES:
+        raise ValueError(f"{file}: monitor={monitor} must be one of {', '.join(MODES)}")
     for name, part in (("settings", settings or {}), ("space", space)):
         if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
             raise ValueError(f"{file}: {name} must hold keys and their values")
@@ -105,8 +103,7 @@ def read_space(file: Path, overrides: Sequence[str] = ()) -> Space:
             raise ValueError(f"{file}: {key}: {text(values)}: {error}") from None
     lines = [f"{key}={text(value)}" for key, value in (settings or {}).items()]
     fixed = _fixed([*lines, *overrides], keys)
-    best = [f"{SET_BY_MONITOR[0]}={monitor}", f"{SET_BY_MONITOR[1]}={MONITORS[monitor]}"]
-    return Space(monitor, [*fixed, *best], keys)
+    return Space(monitor, [*fixed, f"{MONITOR}={monitor}"], keys)
 
 
 def text(value: Any) -> str:
@@ -174,7 +171,7 @@ def _fixed(lines: Sequence[str], keys: Mapping[str, Any]) -> list[str]:
     for key in (*given, *searched):
         if key.partition(".")[0].partition("/")[0] == "hydra":
             raise ValueError(f"{key}: Hydra's own settings have no place in a search")
-        if key in SET_BY_MONITOR:
+        if key == MONITOR:
             raise ValueError(f"{key}: it is set by the monitor of the search; leave it out")
     for key, values in given.items():
         if len(values) > 1:

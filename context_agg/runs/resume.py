@@ -54,9 +54,16 @@ def settings(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
     """The configuration of a run, with the changes that do not change what it computes.
 
     Raises:
-        ValueError, FileNotFoundError: if the run cannot be read, or for another change, naming it.
+        ValueError, FileNotFoundError: if the run cannot be read, or keeps its worst epoch, as it
+            could by an earlier version; for another change, naming it.
     """
     checked = read_settings(run_dir)
+    best = checked.callbacks.best_checkpoint
+    if "mode" in best:
+        raise ValueError(
+            f"{run_dir} keeps its worst epoch, with callbacks.best_checkpoint.mode={best.mode} for "
+            f"monitor={best.monitor}; train a new run"
+        )
     with built_from(run_dir):
         check_network(checked, read_spec(run_dir))
     # what follows keeps the interpolations

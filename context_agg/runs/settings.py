@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from context_agg.cli.compose import CONF
+from context_agg.cli.monitors import MODES
 from context_agg.runs.directory import SETTINGS
 from context_agg.runs.reading import WAY_OUT, read_text, short
 from context_agg.runs.records import check_format
@@ -99,6 +100,9 @@ def read_resolved(run_dir: Path) -> dict[Any, Any]:
 def read_unresolved(run_dir: Path) -> DictConfig:
     """Reads the configuration of a run as it was written; nothing in it is checked.
 
+    A mode of the best epoch, which earlier versions wrote, is left out where it follows from the
+    monitor.
+
     Raises:
         OSError, ValueError: if it cannot be read, or would take long to read.
     """
@@ -107,6 +111,7 @@ def read_unresolved(run_dir: Path) -> DictConfig:
     try:
         _check_yaml(text)
         cfg = OmegaConf.load(io.StringIO(text))
+        _leave_out_mode(cfg)
     except Exception as error:  # whatever a file can contain
         raise ValueError(f"cannot read {file}: {short(error)}; {WAY_OUT}") from error
     if not isinstance(cfg, DictConfig):
@@ -128,6 +133,14 @@ def built_from(run_dir: Path) -> Iterator[None]:
         *_, part = str(error).splitlines()  # "full_key: model"
         name = part.removeprefix("full_key: ")
         raise ValueError(f"{run_dir / SETTINGS}: {name}: {short(cause)}") from error
+
+
+def _leave_out_mode(cfg: Any) -> None:
+    """Takes the mode of the best epoch away where it follows from the monitor."""
+    callbacks = cfg.get("callbacks") if isinstance(cfg, DictConfig) else None
+    best = callbacks.get("best_checkpoint") if isinstance(callbacks, DictConfig) else None
+    if isinstance(best, DictConfig) and best.get("mode") == MODES.get(best.get("monitor"), "max"):
+        del best["mode"]
 
 
 def _check_yaml(text: str) -> None:

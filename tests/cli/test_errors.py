@@ -153,6 +153,14 @@ MISTAKES = [
         ["callbacks.best_checkpoint.monitor=val/iou"],
         ["best_checkpoint: monitor=val/iou needs dense data"],
     ),
+    (
+        ["callbacks.best_checkpoint.monitor=train/loss"],
+        ["unknown monitor='train/loss'; choose one of val/accuracy, val/iou, val/loss"],
+    ),
+    (
+        ["callbacks.best_checkpoint.mode=min"],
+        ["unknown key 'callbacks.best_checkpoint.mode'"],
+    ),
     (["optimizer.lr=nan"], ["optimizer.lr=nan must be"]),
     ([f"optimizer.lr={'9' * 400}"], ["must be a number above 0"]),
     (["optimizer.lr=1e50"], ["optimizer: ", "overflow"]),
@@ -436,11 +444,7 @@ def test_the_same_as_a_process(argument: str, part: str, full: str, tmp_path: Pa
         ["++model.channels=3"],
         ["model.dilations.0=2"],
         ["~optimizer.weight_decay"],
-        [
-            "debug=step",
-            "callbacks.best_checkpoint.monitor=val/loss",
-            "callbacks.best_checkpoint.mode=min",
-        ],
+        ["debug=step", "callbacks.best_checkpoint.monitor=val/loss"],
         ["model=basic,linear", "-m"],
         ["callbacks=[gradient_alignment,weight_averaging]"],
         ["experiment=[lecture_mnist,best_mnist]"],

@@ -9,7 +9,7 @@ from context_agg.cli.errors import UserError
 from context_agg.cli.space import Range, read_space, text
 from context_agg.tune import check_space
 
-BEST = ["callbacks.best_checkpoint.monitor=val/loss", "callbacks.best_checkpoint.mode=min"]
+BEST = "callbacks.best_checkpoint.monitor=val/loss"
 
 
 def write(folder: Path, space: str, settings: str = "{}", monitor: str = "val/loss") -> Path:
@@ -24,7 +24,7 @@ def test_lists_are_values_and_ranges_are_whole_if_both_ends_are(tmp_path: Path) 
         "step: 4}, model.dilations: [[1, 2], [4]], data: [digits], compile: [true, null, '1', 1]}"
     )
     space = read_space(write(tmp_path, keys, "{seed: 3, data.root: a b}"), ["seed=4"])
-    assert space.settings == ["seed=4", "data.root=a b", *BEST]
+    assert space.settings == ["seed=4", "data.root=a b", BEST]
     assert space.keys == {
         "optimizer.lr": Range(0.0001, 1.0, log=True),
         "model.channels": Range(4, 16, step=4),
@@ -73,7 +73,7 @@ def test_a_value_is_written_so_that_hydra_reads_it_back(value: object) -> None:
         ("{seed: {low: 1, high: 9, step: 9}}", "fit between low and high"),
         ("{seed: {low: 1, high: 9, step: 0.5}}", "the step between whole numbers"),
         ("{hydra.sweep.dir: [a, b]}", "Hydra's own settings have no place"),
-        ("{callbacks.best_checkpoint.mode: [min, max]}", "set by the monitor"),
+        ("{callbacks.best_checkpoint.monitor: [val/loss]}", "set by the monitor"),
         ("{optimizer.lr: [1, 2], optimizer.lr: [3]}", "cannot read"),
         ("{optimizer.lr: [", "cannot read"),
         ("{trainer.max_epochs: [1, 2]}", "the search varies trainer.max_epochs"),

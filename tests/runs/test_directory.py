@@ -24,6 +24,14 @@ def settings(**changes: object) -> DictConfig:
     return changed
 
 
+def written_with_mode(cfg: DictConfig, mode: str) -> DictConfig:
+    """The settings as earlier versions wrote them."""
+    written = cfg.copy()
+    OmegaConf.set_struct(written, False)
+    written.callbacks.best_checkpoint.mode = mode
+    return written
+
+
 def finished_run(run_dir: Path) -> None:
     begin(run_dir, settings(), SPEC)
     write_scores(run_dir, SCORES)
@@ -59,6 +67,27 @@ def test_a_key_that_one_of_them_lacks_counts_as_a_difference(tmp_path: Path) -> 
     del fewer["fresh"]
     with pytest.raises(FileExistsError, match="settings of fresh;"):
         finished_scores(tmp_path, fewer)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"), [(None, "max"), ("val/iou", "max"), ("val/loss", "min")]
+)
+def test_the_mode_that_an_earlier_version_wrote_is_no_difference(
+    monitor: str | None, mode: str, tmp_path: Path
+) -> None:
+    now = settings(callbacks={"best_checkpoint": {"monitor": monitor}})
+    begin(tmp_path, written_with_mode(now, mode), SPEC)
+    write_scores(tmp_path, SCORES)
+    assert finished_scores(tmp_path, now) == SCORES
+    assert read_settings(tmp_path) == OmegaConf.create(OmegaConf.to_container(now, resolve=True))
+
+
+def test_a_run_that_has_kept_its_worst_epoch_is_not_taken_for_another(tmp_path: Path) -> None:
+    now = settings(callbacks={"best_checkpoint": {"monitor": "val/loss"}})
+    begin(tmp_path, written_with_mode(now, "max"), SPEC)
+    write_scores(tmp_path, SCORES)
+    with pytest.raises(FileExistsError, match=r"settings of callbacks\.best_checkpoint\.mode;"):
+        finished_scores(tmp_path, now)
 
 
 def test_a_run_of_a_class_of_ones_own_is_known_again(tmp_path: Path) -> None:

@@ -364,6 +364,23 @@ def test_a_best_checkpoint_that_is_damaged_is_noticed_before_training(tmp_path: 
     go_on(tmp_path / "cut", [])
 
 
+def test_a_run_with_the_mode_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """If it keeps the best epoch; a run that keeps the worst one can be read, but not go on."""
+    cut_off(15, tmp_path / "cut", "callbacks.best_checkpoint.monitor=val/loss")
+    file = tmp_path / "cut" / CONFIG
+    settings = file.read_text()
+    written = settings.replace("monitor: val/loss", "monitor: val/loss\n    mode: MODE")
+    file.write_text(written.replace("MODE", "max"))
+    says = "keeps its worst epoch, with callbacks.best_checkpoint.mode=max for monitor=val/loss"
+    with pytest.raises(SystemExit, match=says):
+        go_on(tmp_path / "cut", [])
+    evaluate.evaluate(tmp_path / "cut")
+    file.write_text(written.replace("MODE", "min"))
+    go_on(tmp_path / "cut", [])
+    assert file.read_text() == settings
+    assert (tmp_path / "cut" / "metrics.json").is_file()
+
+
 def test_lost_event_files_cost_the_picture_and_not_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

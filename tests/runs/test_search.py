@@ -33,7 +33,6 @@ SETTINGS = [
     *TINY,
     "trainer.max_epochs=3",
     "callbacks.best_checkpoint.monitor=val/loss",
-    "callbacks.best_checkpoint.mode=min",
     "checkpoint.every_steps=3",
 ]
 KEYS = {"optimizer.lr": Range(1e-4, 0.1, log=True), "model.init": ["identity", "normal"]}
