@@ -513,6 +513,7 @@ def test_the_first_line_of_a_command_is_enough(tmp_path: Path) -> None:
     for image in images:
         Image.fromarray(255 * np.eye(9, dtype=np.uint8)).save(image)
     model = Path(__file__).parents[2] / "models" / "basic_mnist"
+    assert call("predict", str(model), str(images[0])) == 0  # compiles the kernels, and says so
     with subprocess.Popen(
         [sys.executable, "-m", "context_agg.predict", model, *images],
         stdout=subprocess.PIPE,
