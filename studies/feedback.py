@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
 from context_agg.runs.intervals import Estimate, estimate
-from context_agg.runs.table import as_markdown
+from context_agg.runs.table import cell
 from studies.alignment import LAYERS, mean_cosine, recorded_cosines
 from studies.plots import RULES, draw_differences, draw_dots, mark_missing
+from studies.post import DEAD
 from studies.study import Study, SweepRun
 from studies.tables import Runs, compared, named_runs, plain_table
 
@@ -26,7 +27,6 @@ CONTROLS = {
 }
 LONGER = {"broken_longer": "broken", "six_frozen_longer": CONTROLS["six_frozen"]}
 BASELINE = CONTROLS["six_frozen"]
-SCORES = ("final/accuracy", "test/accuracy")
 EPOCH = 600  # steps
 FOLLOWED = {  # by title, the runs of a panel
     "broken": "rules/backprop-broken/",
@@ -49,13 +49,32 @@ def named() -> dict[str, Runs]:
 
 def feedback_table() -> str:
     """All rules and controls, against layers 1 to 6 that do not learn."""
-    return as_markdown(compared(named(), BASELINE), SCORES)
+    return _table(named())
 
 
 def longer_table() -> str:
     """The same comparison after 150 epochs."""
-    runs = named_runs(STUDY, lambda run: LONGER.get(run.part))
-    return as_markdown(compared(runs, BASELINE), SCORES)
+    return _table(named_runs(STUDY, lambda run: LONGER.get(run.part)))
+
+
+def _table(variants: dict[str, Runs]) -> str:
+    """How many networks are dead after the last epoch, and the accuracies."""
+    table = []
+    for row in compared(variants, BASELINE):
+        name = str(row["variant"])
+        runs = variants[name].values()
+        dead = sum(run["final/accuracy"] < DEAD for run in runs)
+        table.append(
+            {
+                "variant": name,
+                "dead at the end": f"{dead} of {len(runs)}" if runs else "missing",
+                "final/accuracy": cell(row, "final/accuracy"),
+                "final difference": cell(row, "final/accuracy difference"),
+                "test/accuracy": cell(row, "test/accuracy"),
+                "test difference": cell(row, "test/accuracy difference"),
+            }
+        )
+    return plain_table(table)
 
 
 def plot_feedback() -> Figure:

@@ -107,6 +107,21 @@ def test_the_change_of_a_cosine_is_that_of_each_run() -> None:
     assert lines(feedback.alignment_table())["sign-symmetric"] == "0 | missing | missing | missing"
 
 
+def test_a_network_that_gives_one_answer_counts_as_dead() -> None:
+    def curve(run: SweepRun) -> list[float] | None:
+        if run.part == "six_frozen":
+            return [0.5, 0.4]
+        broken = run.part == "rules" and run.value("backprop") == "broken"
+        return [0.8, 0.11 if run.seed < 3 else 0.7] if broken else None
+
+    record(feedback.STUDY, curve)
+    table = lines(feedback.feedback_table())
+    assert table["broken"].startswith("3 of 10 | 0.5230 ± ")
+    assert table["broken"].endswith("| 0.8000 ± 0.0000 | +0.3000 ± 0.0000")
+    assert table["layers 1 to 6 frozen"] == "0 of 10 | 0.4000 ± 0.0000 | - | 0.5000 ± 0.0000 | -"
+    assert table["sign-symmetric"] == "missing | - | - | - | -"
+
+
 def test_a_run_has_collapsed_if_it_ends_far_below_its_best() -> None:
     def curve(run: SweepRun) -> list[float] | None:
         if run.part != "rules":
