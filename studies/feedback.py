@@ -129,7 +129,7 @@ def alignment_table() -> str:
 
 
 def plot_alignment() -> Figure:
-    """The cosine of each of layers 1 to 6 by epoch, the mean over the seeds."""
+    """The cosine of each of layers 1 to 6 by epoch, the mean over the seeds with a gradient."""
     recorded = recorded_cosines("feedback")
     figure = Figure(figsize=(9, 5), layout="constrained")
     panels = figure.subplots(2, 2, sharey=True)
@@ -147,7 +147,7 @@ def plot_alignment() -> Figure:
         if not runs:
             mark_missing(axes)
         axes.axhline(0, color="0.5", linewidth=0.8)
-        axes.set(title=title, ylim=(-0.5, 1.05))
+        axes.set(title=title, ylim=(-1.05, 1.05))
         axes.grid(alpha=0.3)
     for axes in panels[1]:
         axes.set_xlabel("epoch")
