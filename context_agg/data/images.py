@@ -1,6 +1,6 @@
 """ImageData, the form in which the rest of the project uses a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import lightning as L
 import torch
@@ -86,6 +86,14 @@ class ImageData(L.LightningDataModule):
         self.seed = seed
         self.workers = workers
         self.shard = Shard()
+
+    def training_labels(self) -> Iterator[Tensor]:
+        """The labels to train on, unchanged: (H, W) of each image, or (N,) of all if not dense."""
+        if not self.spec.dense:
+            yield self.train.stored(slice(len(self.train)))[1]
+            return
+        for number in range(len(self.train)):  # one by one, as they may differ in size
+            yield self.train.stored(slice(number, number + 1))[1][0]
 
     def train_dataloader(self) -> EpochLoader:
         return self._loader(self.train, shuffle=True)

@@ -1,14 +1,14 @@
 """Makes an ImageData of images and masks in files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from context_agg.data.batches import BatchDataset
 from context_agg.data.images import ImageData, check_loading
 from context_agg.data.labelled_files import Files, HeaderCheck, LabelCode, find_pairs, read_pair
 from context_agg.data.pairs import PairDataset
@@ -108,14 +108,13 @@ class LabelledParts:
             workers=workers,
         )
         if fits:
-            self._check_classes(data.train)
+            self._check_classes(data.training_labels())
         return data
 
-    def _check_classes(self, train: BatchDataset) -> None:
-        """Rejects masks to train on that hold one class only."""
+    def _check_classes(self, masks: Iterable[Tensor]) -> None:
+        """Rejects masks to train on, labels (H, W) each, that hold one class only."""
         pixels = torch.zeros(VOID + 1, dtype=torch.int64)
-        for number in range(len(train)):  # one by one, as they may differ in size
-            labels = train.stored(slice(number, number + 1))[1]
+        for labels in masks:
             pixels += torch.bincount(labels.flatten(), minlength=VOID + 1)
         occurring = pixels[:VOID].nonzero().flatten().tolist()
         if len(occurring) == 1:

@@ -32,7 +32,7 @@ from context_agg.runs.memory import available, check_memory, check_step, size_ke
 from context_agg.runs.parts import make
 from context_agg.runs.run_logger import RunLogger
 from context_agg.runs.start_from import starts_from_imagenet
-from context_agg.training.class_weights import class_frequencies, training_labels
+from context_agg.training.class_weights import class_frequencies
 from context_agg.training.learner import Learner
 from context_agg.training.losses import WeightedCrossEntropy
 
@@ -79,7 +79,7 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
     optimizer = make(Optimizer, "optimizer", cfg.optimizer, trained)
     loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
     if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
-        loss.balance(class_frequencies(training_labels(data), len(data.spec.classes)))
+        loss.balance(class_frequencies(data.training_labels(), len(data.spec.classes)))
     _check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 

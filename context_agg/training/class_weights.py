@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from context_agg.data.images import ImageData
 from context_agg.data.spec import VOID
 
 
@@ -38,12 +37,3 @@ def median_frequency(frequencies: Tensor) -> Tensor:
     # of an even number the mean of the two in the middle; torch's median takes the lower one
     median = frequencies.nanquantile(0.5)
     return (median / frequencies).nan_to_num(0.0)
-
-
-def training_labels(data: ImageData) -> Iterable[Tensor]:
-    """The labels of the training images, unchanged: (H, W) of each, or (N,) of all if not dense."""
-    if not data.spec.dense:
-        yield data.train.stored(slice(len(data.train)))[1]
-        return
-    for number in range(len(data.train)):  # one by one, as they may differ in size
-        yield data.train.stored(slice(number, number + 1))[1][0]
