@@ -10,7 +10,7 @@ from torch import Tensor
 from context_agg.gradients.agreement import align
 from context_agg.gradients.central_differences import FINE, Differences
 from context_agg.gradients.diagnosis import Diagnosis, Graph, relative
-from context_agg.gradients.first_derivative import Backward, draw, leaves
+from context_agg.gradients.first_derivative import Backward, draw
 from context_agg.gradients.low_precision import low_errors, sensitivity
 from context_agg.gradients.op_report import TensorReport
 from context_agg.gradients.precision import Precision
@@ -130,8 +130,7 @@ class Comparison:
         entries = (~near).flatten().nonzero().flatten().tolist()  # NaN is not near
         if len(entries) > FEW:
             return report
-        function = self._precision.function
-        differences = Differences(function, leaves(function.operands), FINE)
+        differences = Differences(self._precision.function, self._truth.operands, FINE)
         for entry in entries:
             gradient = float(ours.flatten()[entry])
             if not differences.is_between_slopes(i, entry, gradient, self._grad_outputs):

@@ -70,19 +70,20 @@ def precision_of(
     if any(y.element_size() < 4 for y in outputs):
         least = max(tolerance, SIXTEEN_BITS)
         return Precision(function, least, ROUGHLY, None, "gives its output in 16 bits")
-    if all(torch.equal(y, y.float().to(y.dtype)) for y in outputs) and _is_coarse(function):
+    in_single = all(torch.equal(y, y.float().to(y.dtype)) for y in outputs)
+    if in_single and _is_coarse(function, outputs):
         why = "does not notice a change of 1e-10: it computes in float32 inside"
         return Precision(function, in_float32, ROUGHLY, COARSE, why)
     return Precision(function, tolerance, rounding)
 
 
-def _is_coarse(function: Differentiable) -> bool:
-    """Whether the outputs notice a change of 1e-6 of the inputs, but not one of 1e-10."""
+def _is_coarse(function: Differentiable, outputs: Sequence[Tensor]) -> bool:
+    """Whether these outputs notice a change of 1e-6 of the inputs, but not one of 1e-10."""
     try:
-        before, less, more = (outputs_of(function, by) for by in (0.0, UNNOTICED, NOTICED))
+        less, more = (outputs_of(function, by) for by in (UNNOTICED, NOTICED))
     except Exception:  # whatever a user's operator raises outside the values it is made for
         return False
-    return are_equal(before, less) and not are_equal(before, more)
+    return are_equal(outputs, less) and not are_equal(outputs, more)
 
 
 def outputs_of(function: Differentiable, by: float = 0.0) -> tuple[Tensor, ...]:
