@@ -171,9 +171,9 @@ def check_scale(scale: float) -> None:
 
 def check_apart(files: Sequence[Path], out: Path) -> None:
     """Refuses to write into the folder of an image: images there could be overwritten."""
+    folder = out.resolve()
     for file in files:
-        # a link lies in two
-        if out.resolve() in (file.parent.resolve(), file.resolve().parent):
+        if folder in (file.parent.resolve(), file.resolve().parent):  # a link lies in two
             raise ValueError(f"--out={out} is the folder of the image {file}; name another")
 
 
