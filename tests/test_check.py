@@ -60,13 +60,16 @@ class DilationUpTo2(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        d = min(ctx.dilation, 2)
-        wrong_d = dict(padding=d * (weight.shape[-1] // 2), dilation=d)
-        right_d = dict(padding=ctx.dilation * (weight.shape[-1] // 2), dilation=ctx.dilation)
-        grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, **wrong_d)
-        grad_weight = torch.nn.grad.conv2d_weight(x, weight.shape, grad, **right_d)
-        return grad_x, grad_weight, grad.sum((0, 2, 3)), None
+        return gradients(ctx, grad, min(ctx.dilation, 2), ctx.dilation)
+
+def gradients(ctx, grad, of_x, of_weight):  # with these dilations
+    x, weight = ctx.saved_tensors
+    for_x, for_weight = (
+        dict(padding=d * (weight.shape[-1] // 2), dilation=d) for d in (of_x, of_weight)
+    )
+    grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, **for_x)
+    grad_weight = torch.nn.grad.conv2d_weight(x, weight.shape, grad, **for_weight)
+    return grad_x, grad_weight, grad.sum((0, 2, 3)), None
 
 def up_to_2(x, weight, bias, dilation, relu=False):
     y = DilationUpTo2.apply(x, weight, bias, dilation)
@@ -101,12 +104,7 @@ class LastDilation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        d = LastDilation.dilation
-        options = dict(padding=d * (weight.shape[-1] // 2), dilation=d)
-        grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, **options)
-        grad_weight = torch.nn.grad.conv2d_weight(x, weight.shape, grad, **options)
-        return grad_x, grad_weight, grad.sum((0, 2, 3)), None
+        return gradients(ctx, grad, LastDilation.dilation, LastDilation.dilation)
 
 def last_dilation(x, weight, bias, dilation, relu=False):
     y = LastDilation.apply(x, weight, bias, dilation)
