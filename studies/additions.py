@@ -1,8 +1,10 @@
 """Gradient shortcuts and gradient noise in the post's network: do they help?"""
 
-from context_agg.runs.table import as_markdown
+from matplotlib.figure import Figure
+
+from studies.post import accuracies_table, draw_accuracies
 from studies.study import Study, SweepRun
-from studies.tables import compared, named_runs
+from studies.tables import Runs, named_runs
 
 RULES = {"manual": "right gradients", "broken": "broken"}
 
@@ -15,13 +17,27 @@ def words(run: SweepRun) -> str:
     return rule if scale == "0" else f"{rule}, shortcuts {scale}"
 
 
-def additions_table() -> str:
-    """Test accuracy with each addition, against the same gradients without."""
+def named() -> tuple[dict[str, Runs], dict[str, str]]:
+    """The recorded runs, right gradients first, and what each addition is compared with."""
     runs = named_runs(STUDY, words)
-    order = sorted(runs, key=lambda name: name.partition(",")[0] == "broken")
-    baselines = {name: name.partition(",")[0] for name in runs if "," in name}
-    rows = compared({name: runs[name] for name in order}, baselines)
-    return as_markdown(rows, ("final/accuracy",))
+    order = sorted(runs, key=lambda name: (name.startswith("broken"), "," in name))
+    return {name: runs[name] for name in order}, {
+        name: name.partition(",")[0] for name in order if "," in name
+    }
 
 
-STUDY = Study("additions", tables={"additions": additions_table})
+def additions_table() -> str:
+    """The networks with each addition, against the same gradients without."""
+    return accuracies_table(*named())
+
+
+def plot_additions() -> Figure:
+    """Test accuracy after ten epochs, a dot per seed, and what each addition changes."""
+    return draw_accuracies(*named(), "10 epochs", "difference from the same gradients without")
+
+
+STUDY = Study(
+    "additions",
+    figures={"additions": plot_additions},
+    tables={"additions": additions_table},
+)

@@ -6,12 +6,11 @@ from matplotlib.figure import Figure
 
 from context_agg.analysis.colours import COLORS
 from context_agg.runs.intervals import Estimate, estimate
-from context_agg.runs.table import cell
 from studies.alignment import LAYERS, mean_cosine, recorded_cosines
-from studies.plots import RULES, draw_differences, draw_dots, mark_missing
-from studies.post import DEAD
+from studies.plots import mark_missing
+from studies.post import accuracies_table, draw_accuracies
 from studies.study import Study, SweepRun
-from studies.tables import Runs, compared, named_runs, plain_table
+from studies.tables import Runs, named_runs, plain_table
 
 RULE_WORDS = {
     "manual": "right gradients",
@@ -49,49 +48,17 @@ def named() -> dict[str, Runs]:
 
 def feedback_table() -> str:
     """All rules and controls, against layers 1 to 6 that do not learn."""
-    return _table(named())
+    return accuracies_table(named(), BASELINE)
 
 
 def longer_table() -> str:
     """The same comparison after 150 epochs."""
-    return _table(named_runs(STUDY, lambda run: LONGER.get(run.part)))
-
-
-def _table(variants: dict[str, Runs]) -> str:
-    """How many networks are dead after the last epoch, and the accuracies."""
-    table = []
-    for row in compared(variants, BASELINE):
-        name = str(row["variant"])
-        runs = variants[name].values()
-        dead = sum(run["final/accuracy"] < DEAD for run in runs)
-        table.append(
-            {
-                "variant": name,
-                "dead at the end": f"{dead} of {len(runs)}" if runs else "missing",
-                "final/accuracy": cell(row, "final/accuracy"),
-                "final difference": cell(row, "final/accuracy difference"),
-                "test/accuracy": cell(row, "test/accuracy"),
-                "test difference": cell(row, "test/accuracy difference"),
-            }
-        )
-    return plain_table(table)
+    return accuracies_table(named_runs(STUDY, lambda run: LONGER.get(run.part)), BASELINE)
 
 
 def plot_feedback() -> Figure:
     """Test accuracy after 30 epochs, a dot per seed, and the paired differences."""
-    runs = named()
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
-    accuracies = {name: [r["final/accuracy"] for r in of.values()] for name, of in runs.items()}
-    colors = {"right gradients": RULES["manual"], "broken": RULES["broken"]}
-    draw_dots(left, accuracies, colors)
-    left.set(xlabel="test accuracy after 30 epochs", xlim=(0, 1))
-    if any(accuracies.values()):
-        draw_differences(right, compared(runs, BASELINE), "final/accuracy")
-    else:
-        mark_missing(right)
-    right.set(xlabel=f"difference from {BASELINE}")
-    return figure
+    return draw_accuracies(named(), BASELINE, "30 epochs", f"difference from {BASELINE}")
 
 
 def changes() -> dict[str, tuple[Estimate, Estimate, Estimate] | None]:

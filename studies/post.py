@@ -1,13 +1,16 @@
 """The 2018 post repeated: automatic gradients, broken gradients, its draft, and controls."""
 
+from collections.abc import Mapping
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from context_agg.analysis.colours import COLORS
-from studies.plots import draw_seeds, mark_missing
+from context_agg.runs.table import cell
+from studies.plots import RULES, draw_differences, draw_dots, draw_seeds, mark_missing
 from studies.results import Curves, recorded_curves
 from studies.study import Study
-from studies.tables import plain_table, sweep_table
+from studies.tables import Runs, compared, plain_table, sweep_table
 
 DEAD = 0.12  # test accuracy: one answer for every digit gets 0.1135
 WORDS = {
@@ -81,6 +84,60 @@ def post_table() -> str:
 def means_table() -> str:
     """The mean of every experiment; the numbers of epochs differ."""
     return sweep_table("post", WORDS, ("final/accuracy", "test/accuracy"))
+
+
+def accuracies_table(variants: Mapping[str, Runs], baselines: str | Mapping[str, str]) -> str:
+    """Of networks of the post: how many are dead after the last epoch, and the accuracies.
+
+    Args:
+        variants: the recorded runs, in words.
+        baselines: what the variants are compared with: one for all, or by variant.
+    """
+    table = []
+    for row in compared(variants, baselines):
+        name = str(row["variant"])
+        runs = variants[name].values()
+        dead = sum(run["final/accuracy"] < DEAD for run in runs)
+        table.append(
+            {
+                "variant": name,
+                "dead at the end": f"{dead} of {len(runs)}" if runs else "missing",
+                "final/accuracy": cell(row, "final/accuracy"),
+                "final difference": cell(row, "final/accuracy difference"),
+                "test/accuracy": cell(row, "test/accuracy"),
+                "test difference": cell(row, "test/accuracy difference"),
+            }
+        )
+    return plain_table(table)
+
+
+def draw_accuracies(
+    variants: Mapping[str, Runs], baselines: str | Mapping[str, str], budget: str, difference: str
+) -> Figure:
+    """Of the same networks: final accuracy, a dot per seed, and the paired differences.
+
+    Args:
+        variants: the recorded runs, in words.
+        baselines: what the variants are compared with: one for all, or by variant.
+        budget: how long the networks were trained, for the label of the left panel.
+        difference: label of the right panel.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
+    accuracies = {name: [r["final/accuracy"] for r in of.values()] for name, of in variants.items()}
+    colors = {
+        name: RULES["manual" if name.startswith("right") else "broken"]
+        for name in variants
+        if name.startswith(("right gradients", "broken"))
+    }
+    draw_dots(left, accuracies, colors)
+    left.set(xlabel=f"test accuracy after {budget}", xlim=(0, 1))
+    if any(accuracies.values()):
+        draw_differences(right, compared(variants, baselines), "final/accuracy")
+    else:
+        mark_missing(right)
+    right.set(xlabel=difference)
+    return figure
 
 
 STUDY = Study(

@@ -177,9 +177,10 @@ def test_an_addition_is_compared_with_the_same_gradients() -> None:
     assert table["right gradients, noise 0.3"].endswith("| -0.2000 ± 0.0000")
     assert table["broken, shortcuts 1500"].endswith("| +0.1000 ± 0.0000")
     assert table["broken"].endswith("0.5000 ± 0.0000 | -")
+    assert list(table)[:2] == ["right gradients", "right gradients, noise 0.01"]
 
 
-@pytest.mark.parametrize("study", [starts.STUDY, feedback.STUDY, collapse.STUDY])
+@pytest.mark.parametrize("study", [starts.STUDY, feedback.STUDY, collapse.STUDY, additions.STUDY])
 @pytest.mark.parametrize("is_recorded", [False, True])
 def test_figures_say_what_is_missing(study: Study, is_recorded: bool) -> None:
     if is_recorded:
