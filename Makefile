@@ -48,7 +48,7 @@ figures: $(VENV)/installed ## draw every figure and table of README and docs; tr
 	$(BIN)/python -m studies all --draw
 	$(BIN)/python -m benchmarks --draw
 
-bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where installed; ten minutes; NAME=step
+bench: $(VENV)/installed ## time training beside PyTorch, Keras and JAX, where installed; a quarter of an hour; NAME=step
 	$(BIN)/python -m benchmarks $(NAME)
 
 # Every test has one thread, so they run side by side, a process per core.

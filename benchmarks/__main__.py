@@ -1,6 +1,6 @@
 """Measures what docs/benchmarks.md reports: `python -m benchmarks`, or some of it by name.
 
-Writes docs/results/benchmarks_NAME.json, then draws the figures and tables. Takes about ten
+Writes docs/results/benchmarks_NAME.json, then draws the figures and tables. Takes about 16
 minutes; run it on a machine that is idle.
 """
 
