@@ -17,18 +17,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
-from context_agg.callbacks.profile_steps import ProfileSteps
 from context_agg.callbacks.progress import RunProgress
 from context_agg.cli import ranks
 from context_agg.cli.values import check_values
 from context_agg.data.batches import Shard
 from context_agg.data.images import ImageData
 from context_agg.data.spec import DataSpec
-from context_agg.networks.context_net import ContextNet
 from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
-from context_agg.runs.memory import available, check_memory, check_step, size_keys
+from context_agg.runs.demands import check_batches, check_front_end_maps, check_loss
+from context_agg.runs.memory import check_memory, check_step, size_keys
 from context_agg.runs.parts import make
 from context_agg.runs.run_logger import RunLogger
 from context_agg.runs.start_from import starts_from_imagenet
@@ -61,14 +60,12 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
             f"the training images have different sizes, and {data.shard.ranks} processes train on "
             "one batch together; cut all to one size with data.crop=[H,W], or start one process"
         )
-    _check_shares(cfg, data)
-    if "profile" in cfg.callbacks:
-        _check_profile(cfg, data)
+    check_batches(cfg, data)
     check_network(cfg, data.spec)
     check_step(cfg.optimizer, torch.device(accelerator(cfg)))
     network = build_network(cfg, data.spec)
     if "front_end_maps" in cfg.callbacks:
-        _check_front_end_maps(data, network, torch.device(accelerator(cfg)))
+        check_front_end_maps(data, network, torch.device(accelerator(cfg)))
     if _channels_last(cfg):
         network.to(memory_format=torch.channels_last)
     if cfg.trainer.precision == "64-true":  # Lightning does it after it has read a checkpoint
@@ -80,7 +77,7 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
     loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
     if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
         loss.balance(class_frequencies(data.training_labels(), len(data.spec.classes)))
-    _check_loss(loss, data.spec)
+    check_loss(loss, data.spec)
     return data, Learner(network, optimizer, data.spec, loss, schedule)
 
 
@@ -144,7 +141,7 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
         loss = make(nn.Module, "loss", cfg.loss)
         if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
             loss.balance(torch.ones(len(specs[data].classes)))  # any will do to try it
-        _check_loss(loss, specs[data])
+        check_loss(loss, specs[data])
         build_callbacks(cfg, specs[data])
     if from_imagenet:
         imagenet_file()
@@ -223,67 +220,6 @@ def _channels_last(cfg: DictConfig) -> bool:
     """Whether this layout is faster than NCHW; docs/benchmarks.md has what was measured."""
     fast = cfg.backprop == "auto" or is_native(cfg.backprop, torch.device("cpu"), torch.float32, 1)
     return accelerator(cfg) == "cpu" and fast
-
-
-def _check_shares(cfg: DictConfig, data: ImageData) -> None:
-    """Rejects a fraction of the batches that is less than one batch."""
-    loaders = {
-        "train": data.train_dataloader(),
-        "val": data.val_dataloader(),
-        "test": data.test_dataloader(),
-    }
-    for part, loader in loaders.items():
-        name = f"limit_{part}_batches"
-        share, batches = cfg.trainer.get(name, 1.0), len(loader)
-        if isinstance(share, float) and share * batches < 1:
-            raise ValueError(
-                f"trainer.{name}={share} of {batches:,} batches is less than one; "
-                f"use trainer.{name}=1 for one batch"
-            )
-
-
-def _check_profile(cfg: DictConfig, data: ImageData) -> None:
-    """Rejects a profile of more batches than the run trains on."""
-    profile = make(ProfileSteps, "callbacks.profile", cfg.callbacks.profile)
-    share, batches = cfg.trainer.get("limit_train_batches", 1.0), len(data.train_dataloader())
-    in_epoch = int(share * batches) if isinstance(share, float) else min(share, batches)
-    there, needed = in_epoch * cfg.trainer.max_epochs, profile.warmup + profile.steps
-    if needed > there:
-        raise ValueError(
-            f"callbacks.profile: warmup={profile.warmup} and steps={profile.steps} need {needed:,} "
-            f"batches, and the run trains on {there:,}; lower them, or raise "
-            "trainer.limit_train_batches or trainer.max_epochs"
-        )
-
-
-def _check_front_end_maps(data: ImageData, network: nn.Module, device: torch.device) -> None:
-    """Rejects maps that cannot be kept: of views without end, or too many for the memory."""
-    if not isinstance(network, ContextNet):
-        raise ValueError("callbacks=front_end_maps: this model has no front end; leave it out")
-    if not data.train.finite:
-        raise ValueError(
-            "callbacks=front_end_maps: training images are cropped or scaled at random, so no map "
-            "is needed twice; use callbacks=default, or set data.crop=null data.zoom=0"
-        )
-    with torch.no_grad():
-        one = network.front_end(torch.zeros(1, data.spec.in_channels, *data.spec.image_size))
-    needed = one.nbytes * (2 * len(data.train) + len(data.held_out))
-    if needed > (present := available(device)):
-        raise ValueError(
-            f"callbacks=front_end_maps would keep {needed / 1e9:,.1f} GB of maps, and there are "
-            f"{present / 1e9:,.1f} GB of memory; leave it out"
-        )
-
-
-def _check_loss(loss: nn.Module, spec: DataSpec) -> None:
-    """Rejects a loss that does not give one number for a batch; tries it on an empty image."""
-    pixel = (1, 1) if spec.dense else ()
-    try:
-        result = loss(torch.zeros(1, len(spec.classes), *pixel), torch.zeros(1, *pixel).long())
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(f"loss: {error}") from error
-    if result.dim():
-        raise ValueError("loss: it must give one number for a batch; leave out loss.reduction")
 
 
 def _part(network: nn.Module, key: str, name: str) -> nn.Module:
