@@ -32,8 +32,8 @@ def additions_table() -> str:
 
 
 def plot_additions() -> Figure:
-    """Test accuracy after ten epochs, a dot per seed, and what each addition changes."""
-    return draw_accuracies(*named(), "10 epochs", "difference from the same gradients without")
+    """Test accuracy after five epochs, a dot per seed, and what each addition changes."""
+    return draw_accuracies(*named(), "5 epochs", "difference from the same gradients without")
 
 
 STUDY = Study(
