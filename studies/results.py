@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from context_agg.runs.locks import locked
 from context_agg.runs.table import write_csv
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 FIGURES = ROOT / "docs" / "figures"
+LOCK = ".lock"  # name of the file in docs/results that a writer locks
 
 Curves = dict[str, list[float]]
 """The values of each scalar, by epoch."""
@@ -51,10 +53,13 @@ def recorded_curves(study: str, part: str) -> dict[str, list[Curves]]:
 def add_rows(name: str, rows: Sequence[Mapping[str, object]], order: Sequence[str] = ()) -> None:
     """Adds the rows of runs to docs/results/NAME.csv, in the order of all runs.
 
-    They replace earlier rows of the same runs. Missing values are left empty.
+    They replace earlier rows of the same runs. Missing values are left empty. Several processes may
+    record at a time.
     """
-    if rows:
-        new = {row["run"] for row in rows}
+    if not rows:
+        return
+    new = {row["run"] for row in rows}
+    with locked(RESULTS / LOCK):
         every: list[Mapping[str, object]] = [row for row in read(name) if row["run"] not in new]
         every += rows
         place = {run: number for number, run in enumerate(order)}

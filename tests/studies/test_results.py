@@ -1,0 +1,22 @@
+"""The recorded numbers."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from studies import results
+
+
+def test_rows_of_several_writers_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    runs = [f"part/seed-{seed}" for seed in range(40)]
+
+    def record(run: str) -> None:
+        results.add_rows("study", [{"run": run, "seconds": 1}], runs)
+
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(record, runs))
+    assert [row["run"] for row in results.read("study")] == runs
