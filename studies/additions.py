@@ -33,7 +33,7 @@ def additions_table() -> str:
 
 def plot_additions() -> Figure:
     """Test accuracy after five epochs, a dot per seed, and what each addition changes."""
-    return draw_accuracies(*named(), "5 epochs", "difference from the same gradients without")
+    return draw_accuracies(*named(), "5 epochs", "difference from no addition")
 
 
 STUDY = Study(
