@@ -201,7 +201,7 @@ RESCUE = {
     "kaiming": "kaiming",
     "lifted_longer": "identity, lifted, 24 epochs",
 }
-SHORT = {"short": "basic", "large": "large", "large_longer": "large, identity, lifted, all scenes"}
+SHORT = {"short": "basic", "large": "large"}
 IOU = ("test/iou", "test/accuracy")
 
 
