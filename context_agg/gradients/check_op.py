@@ -19,6 +19,7 @@ from context_agg.gradients.op_call import (
 )
 from context_agg.gradients.op_report import OpReport
 from context_agg.gradients.precision import ROUGH
+from context_agg.gradients.raised import said
 
 
 def check_op(
@@ -53,11 +54,11 @@ def check_op(
     Raises:
         ValueError: for inputs that are no tensor, list or tuple, if there is nothing to
             differentiate, if the reference does not fit or raises, if finite differences cannot
-            serve, or for a tolerance that is not above 0.
+            serve, for a tolerance that is not above 0, or for a device that is not there.
     """
     for name, value in (("tolerance", tolerance), ("float32_tolerance", float32_tolerance)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name}={value} must be a number above 0")
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise ValueError(f"{name}={value!r} must be a number above 0")
     if not isinstance(inputs, Tensor | list | tuple):
         raise ValueError(
             f"inputs is a {type(inputs).__name__}, but must be a tensor, or a list or tuple of the "
@@ -66,7 +67,7 @@ def check_op(
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     parameters = dict(op.named_parameters()) if isinstance(op, nn.Module) else {}
     names = input_names(op if reference is None or declared(op) else reference, len(given))
-    place = torch.device(device) if device is not None else _device([given, parameters])
+    place = _device([given, parameters]) if device is None else _chosen(device)
     call = Call(op, given, parameters, place, names)
     if not call.operands:
         raise ValueError("there is no floating-point tensor among the inputs to differentiate")
@@ -111,6 +112,18 @@ def _check_fit(reference: Op, parameters: Mapping[str, Tensor]) -> None:
         wanted = {name: tuple(p.shape) for name, p in parameters.items()}
         if shapes != wanted:
             raise ValueError(f"the reference has the parameters {shapes}; it must have {wanted}")
+
+
+def _chosen(device: torch.device | str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={str(device)!r} cannot be used here: {said(error)}") from error
 
 
 def _device(tree: Any) -> torch.device:

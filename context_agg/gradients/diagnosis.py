@@ -19,7 +19,7 @@ from context_agg.gradients.slips import (
     gradient_slips,
     operand_slips,
 )
-from context_agg.gradients.truth import Settled, Truth
+from context_agg.gradients.truth import ReferenceTruth, Settled, Truth
 
 UNKNOWN = "is none of the known slips"
 MANY = 3  # entries that a factor must fit to be more than a coincidence
@@ -65,13 +65,13 @@ class Diagnosis:
         """What is wrong with these gradients, behind "grad_x", by the number of the operand."""
         found = {i: words for i in wrong if (words := self._at_once(i))}
         slips = chain(
-            gradient_slips(self._names, self._right),
+            gradient_slips(self._names, self._ours, self._right, self._same),
             grad_output_slips(self._truth, self._grad_outputs),
             self._inside(),
         )
         while len(found) < len(wrong) and (slip := next(slips, None)) is not None:
             for i in set(wrong) - set(found):
-                if i in slip.gradients and (fit := self._fit(i, slip.gradients[i])) is not None:
+                if i in slip.gradients and (fit := self._fit(i, slip)) is not None:
                     found[i] = slip.words + fit
         for i in set(wrong) - set(found):
             found[i] = self._partly(i) or self._unknown(i)
@@ -94,11 +94,19 @@ class Diagnosis:
         if not torch.any(ours):
             return "is zero everywhere"
         if not torch.any(self._right[i]):
-            return "should be zero: the output does not change with it, or only in jumps"
+            return f"should be zero: {self._why_zero(i)}"
         use = use_of_grad_output(self._backward, i, self._grad_outputs, self._same)
         if use is not None:
             return use + self._nonlinear(i)
         return self._factor(i) or self._signs(i) or self._masked(i)
+
+    def _why_zero(self, i: int) -> str:
+        """What it means that the right gradient is zero."""
+        if not isinstance(self._truth, ReferenceTruth):
+            return "the output does not change with it, or only in jumps"
+        if self._truth.given(self._grad_outputs)[i] is None:
+            return "the reference does not use it, or detaches it"
+        return "that of the reference is"
 
     def _nonlinear(self, i: int) -> str:
         """What a gradient that is not linear in grad_output is instead."""
@@ -140,15 +148,15 @@ class Diagnosis:
         whole = float(round(factor))
         return whole if whole and abs(factor - whole) < 1e-6 else factor
 
-    def _fit(self, i: int, wrong: Tensor) -> str | None:
+    def _fit(self, i: int, slip: Slip) -> str | None:
         """How a gradient agrees with a slip, perhaps times a number with a meaning."""
-        wrong = torch.where(self._truth.settled[i], wrong, 0)
+        wrong = torch.where(self._truth.settled[i], slip.gradients[i], 0)
         if self._same(wrong, self._right[i]):
             return None  # a slip that changes nothing here
         factor = self._times(self._ours[i], wrong)
         if factor == 1:
             return self._difference(i, wrong)
-        if factor is None or int((wrong != 0).sum()) < MANY:
+        if factor is None or not slip.scales or int((wrong != 0).sum()) < MANY:
             return None
         difference = self._difference(i, factor * wrong)
         if factor == -1:

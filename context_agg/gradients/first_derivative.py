@@ -37,6 +37,7 @@ class Backward:
     Attributes:
         operands: the leaves of the forward pass.
         outputs: its outputs.
+        writes: whether it has changed a grad_output in place.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Backward:
         copies: Sequence[Tensor] | None = None,
     ) -> None:
         self.operands = operands
+        self.writes = False
         with torch.enable_grad():
             self.outputs = function(copied(operands) if copies is None else copies)
 
@@ -63,9 +65,12 @@ class Backward:
         if not pairs:
             return [None] * len(self.operands)
         outputs, grads = zip(*pairs, strict=True)
-        return list(
-            torch.autograd.grad(outputs, self.operands, grads, retain_graph=True, allow_unused=True)
+        passed = copied(grads)
+        gradients = torch.autograd.grad(
+            outputs, self.operands, passed, retain_graph=True, allow_unused=True
         )
+        self.writes |= not all(torch.equal(a, b) for a, b in zip(passed, grads, strict=True))
+        return list(gradients)
 
     def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
         """The gradients; 0 for what autograd does not reach."""
@@ -105,13 +110,14 @@ class FirstDerivative:
             pairs = [(y, g) for y, g in zip(outputs, grad_outputs, strict=True) if y.requires_grad]
             if not pairs:
                 return tuple(torch.zeros_like(operand) for operand in operands)
-            return torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 [y for y, _ in pairs],
                 operands,
-                [g for _, g in pairs],
+                copied([g for _, g in pairs]),
                 create_graph=recorded,
                 materialize_grads=True,
             )
+            return tuple(gradient.to_dense() for gradient in gradients)
 
 
 def _numbered(name: str, number: int) -> list[str]:

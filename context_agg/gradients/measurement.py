@@ -15,8 +15,16 @@ from context_agg.gradients.raised import said
 from context_agg.gradients.truth import DifferenceTruth, ReferenceTruth, Truth, check_size
 
 SEED = 1  # of grad_output
+SECOND_SEED = 4  # of what the gradients of the gradients are given; not one of the others
 NO_GRADIENT = "the backward returns None for it, or the forward detaches it"
+WRITES = (
+    "the backward changes grad_output in place, which others may be given too: let it change a copy"
+)
 NOT_RECORDED = "autograd did not record the backward, as with once_differentiable, detach or numpy"
+NO_REFERENCE = (
+    "the reference's output requires no gradient, as with no_grad, detach or numpy: give one that "
+    "autograd can differentiate, or none for finite differences"
+)
 UNSETTLED = (
     "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or too steep a slope for "
     "finite differences"
@@ -107,6 +115,8 @@ class Measurement:
                 truth = ReferenceTruth(self._reference, leaves(self._reference.operands))
             except Exception as error:  # whatever a user's reference raises
                 raise ValueError(f"the reference raised {said(error)}") from error
+            if truth.outputs and not any(y.requires_grad for y in truth.outputs):
+                raise ValueError(NO_REFERENCE)
         elif precision.steps is None:
             raise ValueError("finite differences of 16 bits say nothing: give a reference")
         else:
@@ -152,6 +162,8 @@ class Measurement:
         except Exception as error:  # whatever a user's operator raises
             self.found.faults.append(f"the backward raised {said(error)}")
             return False
+        if backward.writes:
+            self.found.faults.append(WRITES)
         for k, g in enumerate(grad_outputs):
             try:
                 backward([g if i == k else None for i in range(len(grad_outputs))])
@@ -224,7 +236,7 @@ class Measurement:
         second.found = self.found
         try:
             backward = Backward(first, leaves(first.operands))
-            seconds = draw(backward.outputs, SEED + 1)
+            seconds = draw(backward.outputs, SECOND_SEED)
             backward(seconds)
         except Exception as error:  # whatever a user's operator raises
             self.found.faults.append(f"the second derivative raised {said(error)}")

@@ -51,7 +51,6 @@ class Call:
         self._arguments = map_tensors(
             lambda t: t.detach().to(device), [tuple(inputs), dict(parameters)]
         )
-        self.given = [t for _, t in floats([tuple(inputs), dict(parameters)], "")]
         positional, keyword = self._arguments
         named = [(names[i], argument) for i, argument in enumerate(positional)]
         taken = set(names)
@@ -59,6 +58,7 @@ class Call:
         found = [pair for name, part in named for pair in floats(part, name)]
         self.names = [name for name, _ in found]
         self.operands = [tensor for _, tensor in found]
+        self.given = [t for _, t in floats([tuple(inputs), dict(parameters)], "")]
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The floating-point outputs, in their order."""
@@ -119,7 +119,8 @@ def declared(op: Op) -> list[str]:
 
 
 def _function_class(op: Op) -> type[Function] | None:
-    for candidate in (op, getattr(op, "__self__", None)):
+    is_apply = getattr(op, "__name__", None) == "apply"  # and not another method of the class
+    for candidate in (op, getattr(op, "__self__", None) if is_apply else None):
         if isinstance(candidate, type) and issubclass(candidate, Function):
             return candidate
     return None
@@ -177,6 +178,8 @@ def floats(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         if tree.is_complex():
             raise ValueError(f"{name} is complex; pass torch.view_as_real(...) of it instead")
+        if tree.is_nested:
+            raise ValueError(f"{name} is nested; only tensors of one shape can be checked")
         if tree.layout != torch.strided:
             raise ValueError(f"{name} is sparse; only dense tensors can be checked")
         if tree.is_floating_point():

@@ -1,15 +1,13 @@
 """What a backward pass does with grad_outputs that are chosen to find something out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from context_agg.gradients.first_derivative import draw
+from context_agg.gradients.slips import Same
 from context_agg.gradients.truth import Settled, Truth
-
-Same = Callable[[Tensor, Tensor], bool]
-"""Whether two gradients agree but for rounding."""
 
 ANOTHER_SEED = 2
 
@@ -58,8 +56,10 @@ class MaskProbe:
 
     def explain(self, number: int, names: Sequence[str]) -> str | None:
         """What is wrong with the mask in this gradient; None if no mask explains it."""
+        y = self._truth.outputs[0].detach()
         for region, words in self._regions(number):
-            if source := self._source(number, region, names):
+            is_zero = not torch.any(y[region])
+            if is_zero and (source := self._source(number, region, names)):
                 return f"takes the mask of the output from {source}"
             leaks = bool(torch.any(self._ours(number, region)))
             if leaks and not torch.any(self._ours(number, ~region)):
@@ -72,10 +72,13 @@ class MaskProbe:
         """Where the output is at a limit through which nothing comes back."""
         y = self._truth.outputs[0].detach()
         if y.numel():
+            least, most = y == y.min(), y == y.max()
+            kind = "dropout" if torch.any(y < 0) else "ReLU"
             limits = (
-                (y == 0, "where the output is 0: the mask of a ReLU"),
-                (y == y.max(), "where the output is at its upper limit: the mask of a clamp"),
-                (y == y.min(), "where the output is at its lower limit: the mask of a clamp"),
+                (y == 0, f"where the output is 0: the mask of a {kind}"),
+                (most, "where the output is at its upper limit: the mask of a clamp"),
+                (least, "where the output is at its lower limit: the mask of a clamp"),
+                (least | most, "where the output is at either limit: the mask of a clamp"),
             )
             for region, words in limits:
                 if int(region.sum()) > 1 and not torch.any(self._right(number, region)):

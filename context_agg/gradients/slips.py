@@ -4,7 +4,7 @@ A slip is looked for by comparing a wrong gradient with these.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, combinations, product
 from typing import NamedTuple
 
@@ -15,7 +15,11 @@ from context_agg.gradients.first_derivative import Backward
 from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.truth import Truth
 
+Same = Callable[[Tensor, Tensor], bool]
+"""Whether two gradients agree but for rounding."""
+
 MOST_AXES = 5  # of a tensor that is flipped along every choice of axes
+MOST_MEANINGS = 3  # of a number that are told
 
 
 class Slip(NamedTuple):
@@ -24,20 +28,27 @@ class Slip(NamedTuple):
     Attributes:
         words: what to say of a gradient that it gives, behind "grad_x".
         gradients: the gradients, by the number of the operand.
+        scales: whether it may come with a factor.
     """
 
     words: str
     gradients: Mapping[int, Tensor]
+    scales: bool = True
 
 
-def gradient_slips(names: Sequence[str], right: Sequence[Tensor]) -> Iterator[Slip]:
+def gradient_slips(
+    names: Sequence[str], ours: Sequence[Tensor], right: Sequence[Tensor], same: Same
+) -> Iterator[Slip]:
     """The right gradients exchanged, turned, shifted or summed up."""
     for i, j in product(range(len(right)), repeat=2):
         if i != j and right[i].shape == right[j].shape:
-            yield Slip(f"is the gradient of {names[j]}: the two exchanged?", {i: right[j]})
+            why = ": given for both?" if same(ours[j], right[j]) else ": the two exchanged?"
+            yield Slip(f"is the gradient of {names[j]}{why}", {i: right[j]})
     for i, gradient in enumerate(right):
         for words, changed in _rearranged(gradient):
             yield Slip(words, {i: changed})
+        for axis, words, changed in _reduced(gradient):
+            yield Slip(f"is {words} over axis {axis}", {i: changed}, scales=False)
 
 
 def _rearranged(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -53,9 +64,7 @@ def _rearranged(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:
         symmetric = (gradient + gradient.transpose(-1, -2)) / 2
         yield "is made symmetric: the operator takes its input to be symmetric", symmetric
     for chosen in _choices(axes):
-        kernel = chosen == axes[2:] and len(chosen) > 0
-        why = ": the kernel not rotated, or rotated once too often?" if kernel else ""
-        yield f"is reversed along {_axes(chosen)}{why}", gradient.flip(chosen)
+        yield f"is reversed along {_axes(chosen)}", gradient.flip(chosen)
     for shifts in _shifts(axes[-2:]):
         where = " and ".join(f"{by:+} along axis {axis}" for axis, by in shifts.items())
         yield f"is shifted by {where}", _shifted(gradient, shifts)
@@ -63,11 +72,16 @@ def _rearranged(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:
             f"is shifted by {where}, around the edge",
             gradient.roll(list(shifts.values()), list(shifts)),
         )
-    for axis in axes:
-        mean = gradient.mean(axis, keepdim=True).expand_as(gradient)
-        yield f"is averaged over axis {axis}", mean
-        yield f"is summed over axis {axis}", mean * gradient.shape[axis]
     yield "is cut off below 0", gradient.clamp(min=0)
+
+
+def _reduced(tensor: Tensor) -> Iterator[tuple[int, str, Tensor]]:
+    """The mean and the sum over every axis, in its place."""
+    for axis, size in enumerate(tensor.shape):
+        if size > 1:
+            mean = tensor.mean(axis, keepdim=True).expand_as(tensor)
+            yield axis, "averaged", mean
+            yield axis, "summed", mean * size
 
 
 def grad_output_slips(truth: Truth, grad_outputs: Sequence[Tensor]) -> Iterator[Slip]:
@@ -89,6 +103,9 @@ def grad_output_slips(truth: Truth, grad_outputs: Sequence[Tensor]) -> Iterator[
             yield Slip(f"has only what comes from {y}", dict(enumerate(truth(others))))
         for words, changed in _wrong_grad_outputs(g, y):
             yield Slip(words, with_output(k, changed))
+        for axis, words, changed in _reduced(g):
+            words = f"is that of grad_output {words} over axis {axis}"
+            yield Slip(words, with_output(k, changed), scales=False)
     for i, j in combinations(range(len(grad_outputs)), 2):
         if grad_outputs[i].shape == grad_outputs[j].shape:
             swapped = [*grad_outputs]
@@ -118,9 +135,6 @@ def _wrong_grad_outputs(g: Tensor, y: str) -> Iterator[tuple[str, Tensor]]:
             yield f"is that of grad_output with axes {a} and {b} exchanged", g.transpose(a, b)
     for axis in axes:
         yield f"is that of grad_output reversed along axis {axis}", g.flip(axis)
-        mean = g.mean(axis, keepdim=True).expand_as(g)
-        yield f"is that of grad_output averaged over axis {axis}", mean
-        yield f"is that of grad_output summed over axis {axis}", mean * g.shape[axis]
     for shifts in _shifts(axes[-2:]):
         where = " and ".join(f"{by:+} along axis {axis}" for axis, by in shifts.items())
         yield f"is that of grad_output shifted by {where}", _shifted(g, shifts)
@@ -162,18 +176,26 @@ def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[t
         over.append((y.numel(), f"all entries of {called}"))
         over.append((math.prod(y.shape[2:]), f"the positions of {called}"))
         over.append((math.prod(y.shape[2:]) * batch, f"the batch and the positions of {called}"))
-        over += [(size, f"axis {axis} of {called}") for axis, size in enumerate(y.shape)]
-    over += [(size, f"axis {axis} of {name}") for axis, size in enumerate(operand.shape)]
-    seen = {0, 1}
+        over += _lengths(y, called, batch)
+    over += _lengths(operand, name, batch)
+    meanings: dict[int, list[str]] = {}
     for size, words in over:
-        if size not in seen:
-            seen.add(size)
-            yield size, f"a mean taken for a sum over {words}"
-            yield 1 / size, f"a sum taken for a mean over {words}"
-            yield math.sqrt(size), f"the square root of {size}, {words}"
-            yield 1 / math.sqrt(size), f"the square root of {size}, {words}"
+        if size > 1:
+            meanings.setdefault(size, []).append(words)
+    for size, several in meanings.items():
+        words = " or ".join(several[:MOST_MEANINGS])
+        yield size, f"a mean taken for a sum over {words}"
+        yield 1 / size, f"a sum taken for a mean over {words}"
+        yield math.sqrt(size), f"the square root of {size}, {words}"
+        yield 1 / math.sqrt(size), f"the square root of {size}, {words}"
     yield 2.0, "a factor 2"
     yield 0.5, "a factor 2"
+
+
+def _lengths(tensor: Tensor, name: str, batch: int) -> list[tuple[int, str]]:
+    """The length of every axis but that of the batch."""
+    sizes = enumerate(tensor.shape)
+    return [(size, f"axis {axis} of {name}") for axis, size in sizes if axis or size != batch]
 
 
 def _only(g: Tensor, kept: Mapping[int, int]) -> Tensor:
