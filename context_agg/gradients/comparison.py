@@ -10,7 +10,7 @@ from torch import Tensor
 from context_agg.gradients.agreement import align
 from context_agg.gradients.central_differences import FINE, Differences
 from context_agg.gradients.diagnosis import Diagnosis, Graph, relative
-from context_agg.gradients.first_derivative import Backward, draw
+from context_agg.gradients.first_derivative import Backward, draw, largest
 from context_agg.gradients.low_precision import low_errors, sensitivity
 from context_agg.gradients.op_report import TensorReport
 from context_agg.gradients.precision import Precision
@@ -93,15 +93,19 @@ class Comparison:
     def _natural_sizes(self, sent: float) -> list[float]:
         """How large each gradient would be if nothing cancelled in it, roughly.
 
-        That is what the outputs send back, in units of the operand. Where the right gradients are
-        more than rounding, nothing that is much larger than they are can have cancelled in them.
+        That is what the outputs send back, in units of the operand; of an operand that is 0, which
+        has no unit, it is the largest of all gradients. Where the right gradients are more than
+        rounding, nothing that is much larger than they are can have cancelled in them.
         """
         right = largest(self._right)
         sizes = [largest([operand]) for operand in self._truth.operands]
         least = sent / max(sizes) if any(sizes) else 0.0
         is_real = right > SUBSTANCE * self._precision.rounding * least
         most = MOST_CANCELLED * right if is_real else inf
-        return [max(right, min(most, sent / size if size else 0.0)) for size in sizes]
+        return [
+            max(largest([own]), min(most, sent / size) if size else right)
+            for own, size in zip(self._right, sizes, strict=True)
+        ]
 
     def _sending(self) -> list[Tensor]:
         """The finite outputs that depend on an operand; all of the finite if none does."""
@@ -194,8 +198,3 @@ def beside(
     exact = away <= tolerance
     found = TensorReport(name, exact, difference, away, align(ours, right))
     return found if exact else replace(found, diagnosis=words)
-
-
-def largest(tensors: Sequence[Tensor]) -> float:
-    """The size of the largest entry of all."""
-    return max((float(t.detach().abs().max()) for t in tensors if t.numel()), default=0.0)

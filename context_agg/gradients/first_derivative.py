@@ -21,6 +21,11 @@ def draw(like: Sequence[Tensor], seed: int) -> list[Tensor]:
     ]
 
 
+def largest(tensors: Sequence[Tensor]) -> float:
+    """The size of the largest entry of all."""
+    return max((float(t.detach().abs().max()) for t in tensors if t.numel()), default=0.0)
+
+
 def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies of tensors, which autograd follows back to them."""
     return [tensor.clone() for tensor in tensors]

@@ -13,6 +13,7 @@ from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.precision import Precision, are_equal, outputs_of, precision_of
 from context_agg.gradients.raised import said
 from context_agg.gradients.truth import DifferenceTruth, ReferenceTruth, Truth, check_size
+from context_agg.gradients.usage import faults_in_use
 
 SEED = 1  # of grad_output
 SECOND_SEED = 4  # of what the gradients of the gradients are given; not one of the others
@@ -69,7 +70,7 @@ class Measurement:
         try:
             precision = precision_of(
                 self._function,
-                self._reference is not None,
+                self._reference,
                 self._tolerance,
                 self._float32_tolerance,
             )
@@ -86,8 +87,8 @@ class Measurement:
             self.found.faults.append("the output differs between two calls with the same inputs")
         if precision.why:
             self.found.remarks.append(
-                f"the operator {precision.why}; differences below {precision.tolerance:.0e} cannot "
-                "be told from rounding"
+                f"{precision.why}; differences below {precision.tolerance:.0e} cannot be told from "
+                "rounding"
             )
         truth = self._truth(precision)
         if not self._have_same_shapes(backward, truth):
@@ -100,6 +101,8 @@ class Measurement:
             alone = Cast(alone, torch.float32)
         graph = self._graph(truth, alone, grad_outputs, precision.tolerance)
         self._compare(precision, backward, truth, grad_outputs, "grad_", NO_GRADIENT, graph)
+        if not self.found.faults and all(tensor.exact for tensor in self.found.tensors):
+            self.found.faults += faults_in_use(function, grad_outputs, precision.tolerance)
         if second_order:
             self._compare_second(precision, grad_outputs)
 
@@ -111,10 +114,7 @@ class Measurement:
         """
         truth: Truth
         if self._reference is not None:
-            try:
-                truth = ReferenceTruth(self._reference, leaves(self._reference.operands))
-            except Exception as error:  # whatever a user's reference raises
-                raise ValueError(f"the reference raised {said(error)}") from error
+            truth = self._reference_truth(self._reference, precision)
             if truth.outputs and not any(y.requires_grad for y in truth.outputs):
                 raise ValueError(NO_REFERENCE)
         elif precision.steps is None:
@@ -133,6 +133,20 @@ class Measurement:
                     f"grad_{name} cannot be settled: give a reference, or other inputs"
                 )
         return truth
+
+    def _reference_truth(self, reference: Differentiable, precision: Precision) -> ReferenceTruth:
+        """The reference's gradients; in float32 if it takes no float64, as the operator does not.
+
+        Raises:
+            ValueError: if the reference raises.
+        """
+        try:
+            return ReferenceTruth(reference, leaves(reference.operands))
+        except Exception as error:  # whatever a user's reference raises
+            if isinstance(precision.function, Cast) and not isinstance(reference, Cast):
+                self._reference = Cast(reference, torch.float32)
+                return self._reference_truth(self._reference, precision)
+            raise ValueError(f"the reference raised {said(error)}") from error
 
     def _have_same_shapes(self, backward: Backward, truth: Truth) -> bool:
         ours, right = ([tuple(y.shape) for y in of.outputs] for of in (backward, truth))

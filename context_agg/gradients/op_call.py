@@ -1,5 +1,6 @@
 """An operator of any kind, as a function of the floating-point tensors among its inputs."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -133,9 +134,13 @@ def _takes_no_context(cls: type[Function]) -> bool:
 def _function(op: Op) -> Callable[[Any, Any], Any]:
     """The operator as a function of its inputs and its parameters."""
     if isinstance(op, nn.Module):
+        copies: dict[tuple[torch.device, torch.dtype], nn.Module] = {}
 
         def call(positional: Any, keyword: Any) -> Any:
             like = next(t for _, t in floats([positional, keyword], ""))
+            place = like.device, like.dtype
+            if place not in copies:
+                copies[place] = _copied(op, like)
             own = dict(chain(op.named_parameters(), op.named_buffers()))
             constants = {  # copies, because batch norm writes into its buffers
                 name: tensor.detach().to(
@@ -144,12 +149,27 @@ def _function(op: Op) -> Callable[[Any, Any], Any]:
                 for name, tensor in own.items()
                 if name not in keyword
             }
-            return functional_call(op, {**keyword, **constants}, tuple(positional))
+            if torch.is_grad_enabled():
+                for name, parameter in copies[place].named_parameters():
+                    parameter.requires_grad_(name in keyword and keyword[name].requires_grad)
+            return functional_call(copies[place], {**keyword, **constants}, tuple(positional))
 
         return call
     cls = _function_class(op)
     function: Any = cls.apply if cls else op
     return lambda positional, keyword: function(*positional, **keyword)
+
+
+def _copied(module: nn.Module, like: Tensor) -> nn.Module:
+    """The module in the dtype and on the device of a tensor.
+
+    A backward that computes the forward again, as that of a checkpoint, reads the parameters of the
+    module itself: `functional_call` has put them back by then.
+    """
+    try:
+        return copy.deepcopy(module).to(like)
+    except RuntimeError:  # it holds tensors that autograd has made
+        return module
 
 
 def _seed(tensors: Sequence[Tensor]) -> None:

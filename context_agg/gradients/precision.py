@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from context_agg.gradients.central_differences import COARSE, FINE, Steps
-from context_agg.gradients.first_derivative import Cast
+from context_agg.gradients.first_derivative import Backward, Cast, draw, leaves
+from context_agg.gradients.narrowing import fewest_bytes
 from context_agg.gradients.op_call import Differentiable
 
 EXACT = 1e-9  # largest difference beside a reference, in units of the largest right entry
@@ -16,7 +18,7 @@ ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
 SIXTEEN_BITS = 5e-2  # the same where the output has no more
 ROUNDED = 1e-15  # what rounding adds to a gradient, in units of the terms that cancel in it
 STEPPED = 1e-9  # the same of finite differences
-ROUGHLY = 1e-5  # the same in float32
+ROUGHLY, ROUGHLY_STEPPED = 1e-5, 2e-4  # both in float32
 UNNOTICED, NOTICED = 1e-10, 1e-6  # relative changes of the inputs, for float32
 
 
@@ -41,7 +43,7 @@ class Precision:
 
 def precision_of(
     function: Differentiable,
-    has_reference: bool,
+    reference: Differentiable | None,
     tolerance: float | None,
     float32_tolerance: float,
 ) -> Precision:
@@ -49,14 +51,16 @@ def precision_of(
 
     Args:
         function: the function.
-        has_reference: whether it is compared with a reference, or with finite differences.
+        reference: what it is compared with; None for finite differences.
         tolerance: the tolerance in float64; None for the usual.
         float32_tolerance: the tolerance in float32.
 
     Raises:
         Exception: what the function itself raises.
     """
-    usual, rounding = (EXACT, ROUNDED) if has_reference else (SETTLED, STEPPED)
+    usual, rounding, roughly = SETTLED, STEPPED, ROUGHLY_STEPPED
+    if reference is not None:
+        usual, rounding, roughly = EXACT, ROUNDED, ROUGHLY
     tolerance = usual if tolerance is None else tolerance
 
     in_float32 = max(tolerance, float32_tolerance)
@@ -65,16 +69,31 @@ def precision_of(
     except Exception:  # perhaps of the dtype: if not, float32 raises the same
         function = Cast(function, torch.float32)
         outputs_of(function)
-        why = "does not take float64, so it is measured in float32"
-        return Precision(function, in_float32, ROUGHLY, COARSE, why)
+        why = "the operator does not take float64, so it is measured in float32"
+        return Precision(function, in_float32, roughly, COARSE, why)
+    in_sixteen_bits = max(tolerance, SIXTEEN_BITS)
     if any(y.element_size() < 4 for y in outputs):
-        least = max(tolerance, SIXTEEN_BITS)
-        return Precision(function, least, ROUGHLY, None, "gives its output in 16 bits")
+        why = "the operator gives its output in 16 bits"
+        return Precision(function, in_sixteen_bits, roughly, None, why)
+    parties = {"the operator": function} | ({"the reference": reference} if reference else {})
+    for party, called in parties.items():
+        fewest = fewest_bytes(partial(_both_passes, called))
+        if fewest < 4:
+            why = f"{party} computes in 16 bits inside"
+            return Precision(function, in_sixteen_bits, roughly, None, why)
+        if fewest < 8:
+            why = f"{party} computes in float32 inside"
+            return Precision(function, in_float32, roughly, COARSE, why)
     in_single = all(torch.equal(y, y.float().to(y.dtype)) for y in outputs)
     if in_single and _is_coarse(function, outputs):
-        why = "does not notice a change of 1e-10: it computes in float32 inside"
-        return Precision(function, in_float32, ROUGHLY, COARSE, why)
+        why = "the operator does not notice a change of 1e-10: it computes in float32 inside"
+        return Precision(function, in_float32, roughly, COARSE, why)
     return Precision(function, tolerance, rounding)
+
+
+def _both_passes(function: Differentiable) -> None:
+    backward = Backward(function, leaves(function.operands))
+    backward(draw(backward.outputs, 0))
 
 
 def _is_coarse(function: Differentiable, outputs: Sequence[Tensor]) -> bool:

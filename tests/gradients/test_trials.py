@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.utils.checkpoint import checkpoint
 
 from context_agg.gradients import check_op
 
@@ -177,3 +178,173 @@ def test_sparse_gradients_have_second_derivatives() -> None:
     embedding = nn.Embedding(5, 3, sparse=True)
     report = check_op(embedding, torch.tensor([0, 1]), second_order=True)
     assert report.tensors
+
+
+class Norm(nn.Module):
+    """An RMS norm as language models have it: in float32 inside."""
+
+    def __init__(self, residual: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(drawn(6, seed=2))
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.float()
+        h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6)
+        y: Tensor = self.weight * h.to(x.dtype)
+        return x + y if self.residual else y
+
+
+def softmax_in_float32(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.mT / 2, -1, dtype=torch.float32).to(q.dtype) @ v
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [
+        (Norm(residual=False), drawn(3, 6)),
+        (Norm(residual=True), drawn(3, 6)),
+        (softmax_in_float32, [drawn(2, 5, 4, seed=seed) for seed in range(3)]),
+    ],
+)
+def test_float32_inside_is_no_mistake(op: Any, inputs: Any) -> None:
+    report = check_op(op, inputs)
+    assert report.right, str(report)
+    assert any("computes in float32 inside" in remark for remark in report.remarks)
+
+
+def test_float32_inside_hides_no_mistake() -> None:
+    def backward(saved: tuple[Tensor, Tensor], g: Tensor) -> tuple[Tensor, Tensor]:
+        return g * saved[1], 2 * g * saved[0]
+
+    wrong = operator(lambda x, w: (x.float() * w.float()).double(), backward)
+    (found,) = said(wrong, (drawn(3, 4), drawn(3, 4, seed=1)))
+    assert found.startswith("grad_input 1 is 2 times too large")
+
+
+def test_sixteen_bits_inside_need_a_reference() -> None:
+    def product(x: Tensor, w: Tensor) -> Tensor:
+        return (x.bfloat16() @ w.bfloat16()).float()
+
+    inputs = (drawn(3, 4), drawn(4, 2, seed=1))
+    with pytest.raises(ValueError, match="give a reference"):
+        check_op(product, inputs)
+    assert check_op(product, inputs, torch.matmul).right
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mean_loss_in_float32_is_not_accused(seed: int) -> None:
+    target = (drawn(1000, 3, seed=100 + seed) > 0).float()
+
+    def loss(x: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(x.float(), target)
+
+    report = check_op(loss, drawn(1000, 3, seed=seed))
+    assert report.right, str(report)
+
+
+def test_a_reference_in_float32_is_no_mistake() -> None:
+    def reference(x: Tensor) -> Tensor:
+        return torch.softmax(x.float(), -1)
+
+    report = check_op(lambda x: torch.softmax(x, -1), drawn(3, 6), reference)
+    assert report.right, str(report)
+    assert any("the reference computes in float32 inside" in remark for remark in report.remarks)
+
+
+def test_a_backward_in_float32_is_no_mistake() -> None:
+    class Sigmoid(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            s = x.sigmoid()
+            ctx.save_for_backward(s.float())
+            return s
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            (s,) = ctx.saved_tensors
+            result: Tensor = (g.float() * s * (1 - s)).to(g.dtype)
+            return result
+
+    for reference in (None, torch.sigmoid):
+        report = check_op(Sigmoid, drawn(3, 6), reference)
+        assert report.right, str(report)
+
+
+def test_operator_and_reference_that_take_float32_only() -> None:
+    matrix = drawn(6, 5)
+    right = check_op(lambda x: x @ matrix, drawn(3, 6), lambda x: nn.functional.linear(x, matrix.T))
+    assert right.right, str(right)
+
+
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5])
+def test_a_small_gradient_beside_a_large_one_is_checked(size: float) -> None:
+    inputs = (size * drawn(3, 4), drawn(3, 4, seed=1) / size)
+    missing = operator(torch.mul, lambda saved, g: (None, g * saved[0]))
+    (found,) = said(missing, inputs)
+    assert found.startswith("grad_input 0 is missing")
+    for by in (-1.0, 1.1):
+        wrong = operator(torch.mul, lambda saved, g, by=by: (by * g * saved[1], g * saved[0]))
+        (found,) = said(wrong, inputs)
+        assert found.startswith("grad_input 0 ")
+    assert check_op(
+        operator(torch.mul, lambda saved, g: (g * saved[1], g * saved[0])), inputs
+    ).right
+
+
+def test_a_checkpoint_reads_the_same_parameters() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            def layer(t: Tensor) -> Tensor:
+                return torch.tanh(self.linear(t))
+
+            return checkpoint(layer, x, use_reentrant=False)
+
+    report = check_op(Block(), drawn(2, 4))
+    assert report.right, str(report)
+
+
+class Linear(Function):
+    """x @ w; its backward asks for the wrong one of needs_input_grad."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        return (
+            g @ w.T if ctx.needs_input_grad[1] else None,
+            x.T @ g if ctx.needs_input_grad[0] else None,
+        )
+
+
+def test_gradients_of_one_input_alone() -> None:
+    found = said(Linear, (drawn(3, 4), drawn(4, 2)))
+    assert [words.partition(":")[0] for words in found] == [
+        "grad_x is missing where only x requires a gradient",
+        "grad_w is missing where only w requires a gradient",
+    ]
+
+
+def test_grad_outputs_of_other_strides() -> None:
+    flat = operator(
+        torch.exp, lambda saved, g: (g.view(-1) * saved[0].exp().view(-1)).view(g.shape)
+    )
+    (transposed, *_) = said(flat, drawn(3, 4))
+    assert "where grad_output is not contiguous, as behind a transpose" in transposed
+
+    def as_stored(saved: tuple[Tensor], g: Tensor) -> Tensor:
+        stored = torch.as_strided(g, g.shape, torch.empty(g.shape).stride())
+        return stored * saved[0].exp()
+
+    (found, *_) = said(operator(torch.exp, as_stored), drawn(3, 4))
+    assert found == (
+        "grad_input 0 is another where grad_output is not contiguous, as behind a transpose"
+    )
