@@ -87,6 +87,7 @@ def check_op(
         "finite differences" if right is None else "its reference",
         tuple(found.tensors),
         tuple(found.faults),
+        tuple(found.unsettled),
         (*remarks(call.names, call.given), *found.remarks),
     )
 

@@ -30,11 +30,13 @@ class Findings:
     Attributes:
         tensors: what was measured, a tensor each.
         faults: what else is wrong.
+        unsettled: gradients of which no right entry is known.
         remarks: what is not wrong, but good to know.
     """
 
     tensors: list[TensorReport] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 

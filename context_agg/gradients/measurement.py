@@ -124,14 +124,14 @@ class Measurement:
             operands = leaves(precision.function.operands)
             truth = DifferenceTruth(precision.function, operands, precision.steps)
         why = UNSETTLED if self._reference is None else "the reference's gradient is not finite"
+        if self._reference is None and not all(y.isfinite().all() for y in truth.outputs):
+            why = "the output is not finite, where finite differences say nothing"
         for name, settled in zip(precision.function.names, truth.settled, strict=True):
             if not settled.all():
                 number = f"{int((~settled).sum())} of {settled.numel()} entries of {name}"
                 self.found.remarks.append(f"{number} are left out: {why}")
             if settled.numel() and not settled.any():
-                self.found.faults.append(
-                    f"grad_{name} cannot be settled: give a reference, or other inputs"
-                )
+                self.found.unsettled.append(f"grad_{name}")
         return truth
 
     def _reference_truth(self, reference: Differentiable, precision: Precision) -> ReferenceTruth:

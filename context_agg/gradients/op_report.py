@@ -44,6 +44,7 @@ class OpReport:
         tensors: every output (beside a reference), then the gradient of every floating-point input
             and parameter.
         faults: what else is wrong.
+        unsettled: gradients of which no right entry is known.
         remarks: what to know when reading this, and what does not count as a mistake.
     """
 
@@ -51,18 +52,27 @@ class OpReport:
     against: str
     tensors: tuple[TensorReport, ...] = ()
     faults: tuple[str, ...] = ()
+    unsettled: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.faults and all(tensor.exact for tensor in self.tensors)
+        """Whether nothing is wrong, and every gradient is settled."""
+        return not self.wrong and not self.unsettled
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is wrong."""
+        return bool(self.faults) or not all(tensor.exact for tensor in self.tensors)
 
     @property
     def diagnoses(self) -> list[str]:
-        """What is wrong, a sentence each."""
+        """What is wrong, or not settled, a sentence each."""
         wrong = [f"{t.name} {t.diagnosis}" for t in self.tensors if not t.exact]
-        return [*wrong, *self.faults]
+        open_ = [
+            f"{n} cannot be settled: give a reference, or other inputs" for n in self.unsettled
+        ]
+        return [*wrong, *self.faults, *open_]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain lists and dictionaries; None for what is not a number."""
@@ -74,6 +84,7 @@ class OpReport:
             "name": self.name,
             "against": self.against,
             "right": self.right,
+            "unsettled": list(self.unsettled),
             "diagnoses": self.diagnoses,
             "remarks": list(self.remarks),
             "tensors": tensors,
@@ -100,8 +111,9 @@ def _lines(report: OpReport) -> Iterator[str]:
             yield from (label + sentence for sentence in sentences)
     yield ""
     wrong = [tensor.name for tensor in report.tensors if not tensor.exact]
-    found = ": " + ", ".join(wrong) if wrong else ""
-    yield f"{report.name} is {'right' if report.right else 'WRONG' + found}"
+    names = wrong if report.wrong else report.unsettled
+    verdict = "right" if report.right else "WRONG" if report.wrong else "not settled"
+    yield f"{report.name} is {verdict}{': ' + ', '.join(names) if names else ''}"
 
 
 def _table(tensors: tuple[TensorReport, ...]) -> Iterator[str]:

@@ -348,3 +348,13 @@ def test_grad_outputs_of_other_strides() -> None:
     assert found == (
         "grad_input 0 is another where grad_output is not contiguous, as behind a transpose"
     )
+
+
+def test_what_is_not_settled_is_not_called_wrong() -> None:
+    report = check_op(torch.log, torch.tensor([1.0, 2.0, -1.0]))
+    assert not report.right
+    assert not report.wrong
+    assert report.as_json()["unsettled"] == ["grad_input 0"]
+    text = str(report)
+    assert text.endswith("log is not settled: grad_input 0")
+    assert "the output is not finite" in text
