@@ -174,8 +174,9 @@ def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[t
     for number, y in enumerate(outputs):
         called = f"y[{number}]" if len(outputs) > 1 else "y"
         over.append((y.numel(), f"all entries of {called}"))
-        over.append((math.prod(y.shape[2:]), f"the positions of {called}"))
-        over.append((math.prod(y.shape[2:]) * batch, f"the batch and the positions of {called}"))
+        if (positions := math.prod(y.shape[2:])) > 1:
+            over.append((positions, f"the positions of {called}"))
+            over.append((positions * batch, f"the batch and the positions of {called}"))
         over += _lengths(y, called, batch)
     over += _lengths(operand, name, batch)
     meanings: dict[int, list[str]] = {}
