@@ -90,11 +90,11 @@ def test_more_maps_than_memory_are_refused(
 ) -> None:
     """(2 x 6 + 3) maps of 11 classes on 4 x 6 pixels, 4 bytes each."""
     needed = 15 * 11 * 4 * 6 * 4
-    monkeypatch.setattr("context_agg.runs.build.available", lambda device: needed - 1)
+    monkeypatch.setattr("context_agg.runs.demands.available", lambda device: needed - 1)
     monkeypatch.setattr("context_agg.runs.build.check_memory", lambda *_: None)
     with pytest.raises(UserError, match="callbacks=front_end_maps would keep"):
         run("camvid_context", tmp_path / "run", root, f"start_from={front_end}")
-    monkeypatch.setattr("context_agg.runs.build.available", lambda device: needed)
+    monkeypatch.setattr("context_agg.runs.demands.available", lambda device: needed)
     run("camvid_context", tmp_path / "run", root, f"start_from={front_end}", "debug=step")
 
 
