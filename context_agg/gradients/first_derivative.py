@@ -62,6 +62,16 @@ class Backward:
         Args:
             grad_outputs: a gradient for every output; None for an output that is not used.
         """
+        passed = [None if g is None else g.clone() for g in grad_outputs]
+        gradients = self.of(passed)
+        pairs = zip(passed, grad_outputs, strict=True)
+        self.writes |= any(
+            a is not None and g is not None and not torch.equal(a, g) for a, g in pairs
+        )
+        return gradients
+
+    def of(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The same of these very tensors, strides and all; a backward may write into them."""
         pairs = [
             (y, g)
             for y, g in zip(self.outputs, grad_outputs, strict=True)
@@ -70,12 +80,11 @@ class Backward:
         if not pairs:
             return [None] * len(self.operands)
         outputs, grads = zip(*pairs, strict=True)
-        passed = copied(grads)
-        gradients = torch.autograd.grad(
-            outputs, self.operands, passed, retain_graph=True, allow_unused=True
+        asked = [operand for operand in self.operands if operand.requires_grad]
+        found = iter(
+            torch.autograd.grad(outputs, asked, grads, retain_graph=True, allow_unused=True)
         )
-        self.writes |= not all(torch.equal(a, b) for a, b in zip(passed, grads, strict=True))
-        return list(gradients)
+        return [next(found) if operand.requires_grad else None for operand in self.operands]
 
     def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
         """The gradients; 0 for what autograd does not reach."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from context_agg.gradients.first_derivative import Backward, copied, largest, leaves
+from context_agg.gradients.first_derivative import Backward, largest, leaves
 from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.raised import said
 
@@ -30,17 +30,8 @@ def faults_in_use(
         (grad_outputs, transposed, "is not contiguous, as behind a transpose"),
         (ones, expanded, "is expanded, as behind a sum"),
     ):
-        pairs = [(y, g) for y, g in zip(usual.outputs, others, strict=True) if y.requires_grad]
-        if not pairs:
-            continue
         try:
-            found = torch.autograd.grad(
-                [y for y, _ in pairs],
-                usual.operands,
-                [g for _, g in pairs],
-                retain_graph=True,
-                allow_unused=True,
-            )
+            found = usual.of(others)
         except Exception as error:  # whatever a user's operator raises
             yield f"the backward raised {said(error)} where grad_output {words}"
             continue
@@ -68,13 +59,7 @@ def _of_one_operand(
         operands = [operand.to(torch.float64, copy=True) for operand in function.operands]
         operands[i].requires_grad_()
         try:
-            with torch.enable_grad():
-                outputs = function(copied(operands))
-            pairs = [(y, g) for y, g in zip(outputs, grad_outputs, strict=True) if y.requires_grad]
-            found = None
-            if pairs:
-                ys, gs = zip(*pairs, strict=True)
-                (found,) = torch.autograd.grad(ys, [operands[i]], copied(gs), allow_unused=True)
+            found = Backward(function, operands).given(grad_outputs)[i]
         except Exception as error:  # whatever a user's operator raises
             yield f"the backward raised {said(error)} {words}"
             continue
