@@ -9,11 +9,11 @@ python -m context_agg.train      trains a network, or sweeps over many
 python -m context_agg.tune       searches for the best settings of a run
 python -m context_agg.report     compares the runs below a folder
 python -m context_agg.check      says whether a backward pass is right
-python -m context_agg.predict    classifies image files with a trained network
+python -m context_agg.predict    classifies image files, or their pixels, with a trained network
 python -m context_agg.evaluate   tests a trained run again
 python -m context_agg.data       checks images with masks, file by file
 python -m context_agg.export     keeps what a run has trained, for use here or elsewhere
-python -m context_agg.exercise   a backward pass for you to write, and its check
+python -m context_agg.exercise   writes an exercise, a backward pass to fill in, and checks it
 python -m context_agg.convert    makes a run of a network that the paper's authors have released
 
 Each of them says with --help what it takes."""

@@ -10,7 +10,7 @@ are written to --out (default: predictions), which must not be the folder of an 
 then be a folder of images too, such as the frames of a video, which are taken in the order of their
 numbers; contact_sheet.png shows them all.
 
-An image that cannot be answered costs its own answer only; the exit code is then 1.
+An image that cannot be read does not stop the others; the exit code is then 1.
 """
 
 import os
@@ -76,19 +76,19 @@ def predict(
     for name, value in (("out", out), ("tile", tile), ("scale", scale)):
         if value is not None and not spec.dense:
             raise ValueError(f"--{name}={value}: {run_dir} does not label pixels")
-    unanswered = 0
+    failed = 0
     for file in files:
         try:
             lines = list(answer(file))
         except (OSError, ValueError) as error:
             print(error, file=sys.stderr, flush=True)
-            unanswered += 1
+            failed += 1
         else:
             print(*lines, sep="\n", flush=True)
     for page in sheet.finish() if sheet else ():
         print(page)
-    if unanswered:
-        raise ValueError(f"{unanswered} of {len(files)} files could not be answered")
+    if failed:
+        raise ValueError(f"{failed} of {len(files)} files have no result")
 
 
 def say(network: "nn.Module", spec: "DataSpec", file: Path) -> Iterator[str]:

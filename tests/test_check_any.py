@@ -62,7 +62,7 @@ def test_the_exit_code_is_0_only_if_all_is_right(
     assert "right is right" in capsys.readouterr().out
     assert run("Halved", *beside) == 1
     out = capsys.readouterr().out
-    assert "grad_weight is 8 times too small: a sum taken for a mean over the batch?" in out
+    assert "grad_weight is 8 times too small: a mean over the batch where a sum is right?" in out
     assert out.endswith("Halved is WRONG: grad_weight\n")
 
 

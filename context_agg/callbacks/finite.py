@@ -135,8 +135,8 @@ class Finite(L.Callback):
         if trainer.is_global_zero:
             file.write_text(text + "\n")
         raise UserError(
-            f"step {step}: {what}, so the run ends. {file} has the largest values. Train a new run "
-            "with a smaller optimizer.lr, or with +trainer.gradient_clip_val=1"
+            f"step {step}: {what}, so the run ends. {file} lists the largest values. Train a new "
+            "run with a smaller optimizer.lr, or with +trainer.gradient_clip_val=1"
         )
 
 

@@ -35,7 +35,7 @@ TRAINER_EXTRAS = (
     "gradient_clip_algorithm",
     "gradient_clip_val",
 )
-"""What + can add to the trainer; a run cannot do with the other arguments of Lightning's."""
+"""What + can add to the trainer; a run does not work with the other arguments of Lightning's."""
 
 INSTEAD = {
     "fast_dev_run": "debug=step takes one step of everything",
@@ -159,7 +159,7 @@ def _check_groups(lines: Sequence[str], command: str) -> None:
 
 
 def _check_hydra(lines: Sequence[str]) -> None:
-    """Rejects settings of Hydra's own that a run or a sweep cannot do with."""
+    """Rejects settings of Hydra's own that do not work with a run or a sweep."""
     for override in OverridesParser.create().parse_overrides(list(lines)):
         key = override.key_or_group
         if key.partition(".")[0].partition("/")[0] != "hydra":
@@ -167,8 +167,8 @@ def _check_hydra(lines: Sequence[str]) -> None:
         known = key in HYDRA or key.startswith("hydra.launcher.")
         if not known or override.is_delete() or override.is_sweep_override():
             raise SystemExit(
-                f"{override.input_line}: what can be set of Hydra's own is {', '.join(HYDRA)} and "
-                "hydra.launcher.KEY, to one value each"
+                f"{override.input_line}: of Hydra's own settings only {', '.join(HYDRA)} and "
+                "hydra.launcher.KEY can be set, to one value each"
             )
 
 

@@ -164,7 +164,7 @@ def _fixed(lines: Sequence[str], keys: Mapping[str, Any]) -> list[str]:
     """The settings of every trial; of two lines for a key the last one counts.
 
     Raises:
-        ValueError: for a line that a search cannot do with.
+        ValueError: for a line that does not work in a search.
     """
     given = alternatives(lines)
     searched = {key.lstrip("+") for key in keys}
@@ -175,7 +175,7 @@ def _fixed(lines: Sequence[str], keys: Mapping[str, Any]) -> list[str]:
             raise ValueError(f"{key}: it is set by the monitor of the search; leave it out")
     for key, values in given.items():
         if len(values) > 1:
-            raise ValueError(f"{key}: its values belong into the space: {key}: [A, B]")
+            raise ValueError(f"{key}: its values belong in the space: {key}: [A, B]")
         if values[0].startswith("~"):
             raise ValueError(f"{values[0]}: a search can set a key, but not take it away")
         if key in searched:

@@ -48,7 +48,7 @@ def check_op(
         second_order: whether to check the gradients of the gradients too.
         device: where to compute; by default where the inputs are.
         tolerance: largest difference that counts as rounding, in units of the largest right entry;
-            by default 1e-9 beside a reference and 1e-6 beside finite differences.
+            by default 1e-9 with a reference and 1e-6 with finite differences.
         float32_tolerance: the same in float32.
 
     Raises:

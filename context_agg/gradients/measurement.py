@@ -33,7 +33,7 @@ UNSETTLED = (
 
 
 class Measurement:
-    """Measures a function beside another, or beside finite differences of itself.
+    """Compares a function with another, or with finite differences of itself.
 
     Args:
         function: the function whose gradients are measured.
@@ -118,7 +118,7 @@ class Measurement:
             if truth.outputs and not any(y.requires_grad for y in truth.outputs):
                 raise ValueError(NO_REFERENCE)
         elif precision.steps is None:
-            raise ValueError("finite differences of 16 bits say nothing: give a reference")
+            raise ValueError("16 bits are too coarse for finite differences: give a reference")
         else:
             check_size(precision.function.operands, outputs_of(precision.function))
             operands = leaves(precision.function.operands)

@@ -18,8 +18,8 @@ class TensorReport:
         difference: largest absolute difference.
         relative: the same in units of the largest right entry.
         alignment: how well the two agree as vectors.
-        float32: largest relative error in float32, beside the operator's own float64 at the same
-            rounded inputs; None if it does not compute in float32.
+        float32: largest relative error in float32, compared with the operator's own
+            float64 at the same rounded inputs; None if it does not compute in float32.
         bfloat16: the same in bfloat16.
         diagnosis: what is wrong, in words; empty if it is exact.
     """
@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
 
 
 def _lines(report: OpReport) -> Iterator[str]:
-    yield f"{report.name} beside {report.against}, float64"
+    yield f"{report.name} compared with {report.against}, float64"
     if report.tensors:
         yield ""
         yield from _table(report.tensors)

@@ -13,7 +13,7 @@ from context_agg.gradients.narrowing import fewest_bytes
 from context_agg.gradients.op_call import Differentiable
 
 EXACT = 1e-9  # largest difference beside a reference, in units of the largest right entry
-SETTLED = 1e-6  # the same beside finite differences
+SETTLED = 1e-6  # the same with finite differences
 ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
 SIXTEEN_BITS = 5e-2  # the same where the output has no more
 ROUNDED = 1e-15  # what rounding adds to a gradient, in units of the terms that cancel in it

@@ -185,8 +185,8 @@ def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[t
             meanings.setdefault(size, []).append(words)
     for size, several in meanings.items():
         words = " or ".join(several[:MOST_MEANINGS])
-        yield size, f"a mean taken for a sum over {words}"
-        yield 1 / size, f"a sum taken for a mean over {words}"
+        yield size, f"a sum over {words} where a mean is right"
+        yield 1 / size, f"a mean over {words} where a sum is right"
         yield math.sqrt(size), f"the square root of {size}, {words}"
         yield 1 / math.sqrt(size), f"the square root of {size}, {words}"
     yield 2.0, "a factor 2"

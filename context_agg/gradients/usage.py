@@ -38,7 +38,7 @@ def faults_in_use(
         right = _dense(usual.given(given))
         for name, a, b in zip(function.names, found, right, strict=True):
             if not _agree(a, b, right, tolerance):
-                yield f"grad_{name} is another where grad_output {words}"
+                yield f"grad_{name} differs where grad_output {words}"
     # last, as it may tell the parameters of a module that they require no gradient
     yield from _of_one_operand(function, _dense(usual.given(grad_outputs)), grad_outputs, tolerance)
 
@@ -66,7 +66,7 @@ def _of_one_operand(
         if found is None:
             yield f"grad_{name} is missing {words}"
         elif not _agree(found, usual[i], usual, tolerance):
-            yield f"grad_{name} is another {words}"
+            yield f"grad_{name} differs {words}"
 
 
 def _agree(

@@ -89,8 +89,8 @@ def identity_init_(conv: nn.Conv2d, channels: int, noise_std: float = 0.0) -> No
         conv: layer to initialise, in place.
         channels: C; divides the layer's input and output maps.
         noise_std: standard deviation of the noise off the identity taps, in units of C / c_out,
-            the weight on them. It tells maps of the same block apart, which would otherwise
-            always receive equal gradients.
+            the weight on them. It makes the maps of a block differ; otherwise they would always
+            receive equal gradients.
 
     Raises:
         ValueError: if `channels` does not divide the layer's maps.

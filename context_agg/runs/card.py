@@ -124,7 +124,8 @@ from 0 (black) to 1 (white).
 ## Scores
 
 {_table(cfg.seed, scores)}
-They are those of the best of {int(scores[cfg.seed]["epochs"])} checkpoints, on the test images.
+These are the scores on the test images. Of the checkpoints of {int(scores[cfg.seed]["epochs"])} \
+epochs, the best on held-out images was taken.
 
 ## Configuration
 

@@ -36,8 +36,7 @@ def explained(output_dir: Path, last: LastCheckpoint) -> Iterator[None]:
         raise
     except BadFileError as error:
         raise UserError(
-            f"{error}. Mend what python -m context_agg.data DIR names; "
-            f"{kept(output_dir, last.step)}"
+            f"{error}. Fix what python -m context_agg.data DIR names; {kept(output_dir, last.step)}"
         ) from error
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):

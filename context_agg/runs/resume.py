@@ -36,7 +36,7 @@ CHECKPOINT = {
     "optimizer_states": list,
     "lr_schedulers": list,
 }
-"""What a checkpoint must hold, beside the weights, for a run to go on."""
+"""What a checkpoint must hold, besides the weights, for a run to go on."""
 
 KEPT = {
     "step": int,

@@ -1,4 +1,4 @@
-"""What Slurm refuses is told in one message, and so is the end of a job that it has killed."""
+"""Reports in one message what Slurm refuses, and the end of a job that it has killed."""
 
 from typing import Any
 

@@ -88,7 +88,7 @@ def test_a_space_that_makes_no_sense_is_refused(tmp_path: Path, space: str, mess
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["seed=1,2"], "its values belong into the space"),
+        (["seed=1,2"], "its values belong in the space"),
         (["~schedule"], "not take it away"),
         (["hydra/launcher=joblib"], "no place in a search"),
         (["optimizer.lr=1"], "the search varies optimizer.lr"),

@@ -346,7 +346,7 @@ def test_grad_outputs_of_other_strides() -> None:
 
     (found, *_) = said(operator(torch.exp, as_stored), drawn(3, 4))
     assert found == (
-        "grad_input 0 is another where grad_output is not contiguous, as behind a transpose"
+        "grad_input 0 differs where grad_output is not contiguous, as behind a transpose"
     )
 
 

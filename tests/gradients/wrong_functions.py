@@ -419,7 +419,7 @@ WRONG = [
         MeanSquares,
         (draw(5, 3), draw(5, 3, seed=1)),
         lambda x, target: F.mse_loss(x, target),
-        {"x": r"is 15 times too large: a mean taken for a sum over all entries of x\?"},
+        {"x": r"is 15 times too large: a sum over all entries of x where a mean is right\?"},
     ),
     Wrong(
         HalfSquares,
@@ -458,7 +458,7 @@ WRONG = [
         AverageBias,
         (draw(6, 4), draw(4)),
         lambda x, bias: x + bias,
-        {"bias": "is 6 times too small: a sum taken for a mean over the batch"},
+        {"bias": "is 6 times too small: a mean over the batch where a sum is right"},
     ),
     Wrong(
         Times,

@@ -168,7 +168,7 @@ def test_a_folder_of_frames_is_labelled_in_order_and_shown_on_a_sheet(
     for number, image in zip((10, 2, 1), images, strict=True):
         Image.fromarray(image[0, :, :41].numpy()).save(frames / f"frame{number}.png")
     (frames / "frame3.png").write_text("no image")
-    with pytest.raises(SystemExit, match="1 of 4 files could not be answered"):
+    with pytest.raises(SystemExit, match="1 of 4 files have no result"):
         predict.main([str(stages / "joint"), str(frames), "--out", str(out), "--tile", "32"])
     lines = capsys.readouterr().out.splitlines()
     order = [Path(line.split(":")[0]).stem for line in lines if "41x70 grey" in line]
@@ -363,7 +363,7 @@ def test_labels_are_there_whatever_becomes_of_the_next_image(
     files = [scene(tmp_path / "a.png"), tmp_path / "nowhere.png", scene(tmp_path / "c.png")]
     out = tmp_path / "out"
     (out / "c_overlay.png").mkdir(parents=True)  # so that it cannot be written
-    with pytest.raises(SystemExit, match="2 of 3 files could not be answered"):
+    with pytest.raises(SystemExit, match="2 of 3 files have no result"):
         predict.main([str(stages / "context"), *map(str, files), "--out", str(out)])
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"there is no file {files[1]}"
@@ -461,7 +461,7 @@ def test_out_and_tile_are_for_dense_runs(name: str, value: str) -> None:
 
 def test_a_classifier_takes_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene(tmp_path / "scene.png")
-    with pytest.raises(SystemExit, match="1 of 1 files could not be answered"):
+    with pytest.raises(SystemExit, match="1 of 1 files have no result"):
         predict.main(["models/basic_mnist", str(tmp_path)])
     assert capsys.readouterr().err == f"{tmp_path} is a folder; name image files\n"
 

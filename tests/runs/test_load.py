@@ -131,7 +131,7 @@ def test_a_bad_image_costs_its_own_answer_only(
         Image.fromarray(content).save(bad)
     elif name == "folder":
         bad.mkdir()
-    with pytest.raises(SystemExit, match="1 of 3 files could not be answered"):
+    with pytest.raises(SystemExit, match="1 of 3 files have no result"):
         predict.main([str(trained), str(good), str(bad), str(last)])
     printed = capsys.readouterr()
     named = [line for line in printed.out.splitlines() if not line.startswith("  ")]

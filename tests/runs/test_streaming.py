@@ -122,7 +122,7 @@ def test_a_bad_file_ends_the_run_with_one_line_that_says_what_is_kept(
     assert isinstance(message, str)  # so the exit code is 1
     assert message.startswith(expected)
     assert "\n" not in message
-    assert re.search(r"\. Mend what python -m context_agg\.data DIR names; .* is kept", message)
+    assert re.search(r"\. Fix what python -m context_agg\.data DIR names; .* is kept", message)
     assert message.endswith(" with: python -m context_agg.train resume=run")
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_vanishes_during_a_run_is_named_and_with_it_the_run_goes_on(
         at(validation, 1, lambda: image.rename(away), patch)
         message = call("train", *arguments)
     assert isinstance(message, str)
-    assert message.startswith(f"there is no file {image}. Mend what")
+    assert message.startswith(f"there is no file {image}. Fix what")
     assert "is kept; go on with: python -m context_agg.train resume=run" in message
     away.rename(image)
     assert call("train", "resume=run") == 0

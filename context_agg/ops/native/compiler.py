@@ -154,7 +154,7 @@ def _compile(shape: Shape, file: Path) -> bool:
                 os.replace(made, file)
                 return THREADED not in flags
     raise OSError(
-        f"{path} cannot compile the kernels; mend it, or use backprop=manual_torch. It says: "
+        f"{path} cannot compile the kernels; repair it, or use backprop=manual_torch. It says: "
         f"{result.stderr.strip()[-500:]}"
     )
 
