@@ -13,16 +13,15 @@ numbers; contact_sheet.png shows them all.
 An image that cannot be read does not stop the others; the exit code is then 1.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.parser import command_parser
+from context_agg.cli.places import check_writable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,13 +48,12 @@ def predict(
 
     Raises:
         FileNotFoundError: if there is no such run, or no image in a folder.
-        OSError, ValueError: if the arguments do not fit together or `out` cannot be written, before
-            the first file is read; at the end, if any file has no answer.
+        ValueError: if the arguments do not fit together, before the first file is read; at the
+            end, if any file has no result.
+        SystemExit: if `out` cannot be written.
     """
-    from context_agg.runs.classify import (
-        TILE,
-        check_network,
-    )  # not at the top: --help needs no torch
+    # not at the top: --help needs no torch
+    from context_agg.runs.classify import TILE, check_network
     from context_agg.runs.load import load_network
 
     network, spec = load_network(run_dir)
@@ -66,7 +64,7 @@ def predict(
         scale = 1.0 if scale is None else scale
         check_tile(tile)
         check_scale(scale)
-        check_folder(out)
+        check_writable("--out", str(out))
         folders = any(file.is_dir() for file in files)
         files = with_folders(files)
         check_apart(files, out)
@@ -186,18 +184,6 @@ def check_names(files: Sequence[Path]) -> None:
                 f"{other} and {file} have the same name, so their labels would be the same file; "
                 "rename one, or call predict for each with an --out of its own"
             )
-
-
-def check_folder(out: Path) -> None:
-    """Refuses a folder that cannot be written, or made; leaves nothing there."""
-    existing = next(folder for folder in (out, *out.parents) if os.path.exists(folder))
-    try:
-        with TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"--out={out}: cannot write to {existing} ({error.strerror}); name another folder"
-        ) from error
 
 
 @exit_on_mistake()

@@ -68,18 +68,26 @@ def add_rows(name: str, rows: Sequence[Mapping[str, object]], order: Sequence[st
 
 
 def measure(name: str, rows: Measure) -> None:
-    """Measures docs/results/NAME.csv if it is missing, and records how long that took."""
+    """Measures docs/results/NAME.csv if it is missing, and records how long that took.
+
+    A process that finds another at it waits for its result.
+    """
     file = RESULTS / f"{name}.csv"
     if file.is_file():
         return
-    print(f"measuring {name}", flush=True)
-    start = time.perf_counter()
     part = file.with_suffix(".part")
-    with part.open("w", newline="") as stream:
-        for row in rows():
-            csv.writer(stream, lineterminator="\n").writerow(row)
-            stream.flush()
-    part.rename(file)
+    with locked(part):
+        if file.is_file():  # by now
+            part.unlink(missing_ok=True)
+            return
+        print(f"measuring {name}", flush=True)
+        start = time.perf_counter()
+        with part.open("w", newline="") as stream:
+            for row in rows():
+                csv.writer(stream, lineterminator="\n").writerow(row)
+                stream.flush()
+        part.rename(file)
     seconds = f"{time.perf_counter() - start:.0f}"
-    others = [row for row in read("seconds") if row["measurement"] != name]
-    write_csv(RESULTS / "seconds.csv", [*others, {"measurement": name, "seconds": seconds}])
+    with locked(RESULTS / LOCK):
+        others = [row for row in read("seconds") if row["measurement"] != name]
+        write_csv(RESULTS / "seconds.csv", [*others, {"measurement": name, "seconds": seconds}])

@@ -8,8 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli.no_result import NO_RESULT
+
 MOST = 1000  # values of a key; every one of them is checked before the first run
-NO_SETTING = ("data.root",)  # where something lies changes no result
 FORMS = "the values to sweep over are listed, KEY=A,B, or counted, KEY=range(3)"
 
 
@@ -41,7 +42,7 @@ def settings_of(cfg: DictConfig, choices: Mapping[str, str], given: list[str]) -
     """
     keys = dict.fromkeys(["model", "backprop", "seed", *alternatives(given)])
     return {
-        key: choices.get(key, OmegaConf.select(cfg, key)) for key in keys if key not in NO_SETTING
+        key: choices.get(key, OmegaConf.select(cfg, key)) for key in keys if key not in NO_RESULT
     }
 
 

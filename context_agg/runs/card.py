@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli.no_result import NO_RESULT
 from context_agg.data.spec import FOR_RESEARCH, DataSpec
 from context_agg.runs.directory import METRICS, PROGRAM, WEIGHTS
 from context_agg.runs.finished import changed_settings
@@ -100,7 +101,9 @@ def model_card(
         size += f" from {least} pixels a side"
     whole: Any = OmegaConf.to_container(cfg)
     settings = {key: whole[key] for key in SHOWN if whole.get(key) is not None}
-    settings["data"] = {key: value for key, value in whole["data"].items() if key != "root"}
+    settings["data"] = {
+        key: value for key, value in whole["data"].items() if f"data.{key}" not in NO_RESULT
+    }
     settings["trainer"] = {key: whole["trainer"][key] for key in ("max_epochs", "precision")}
     terms = ""
     if spec.name in FOR_RESEARCH:

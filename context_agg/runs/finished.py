@@ -7,11 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from context_agg.cli.no_result import NO_RESULT
 from context_agg.runs.directory import METRICS
 from context_agg.runs.records import read_scores
 from context_agg.runs.settings import read_resolved
-
-SAME_RESULT = ("data.root", "data.memory", "data.workers")  # where images are, and how they come
 
 
 def finished_scores(
@@ -56,7 +55,7 @@ def changed_settings(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> l
         key
         for key in ran.keys() | settings.keys()
         if ran.get(key, absent) != settings.get(key, absent)
-        and not (key in SAME_RESULT or key.startswith("checkpoint."))
+        and key not in NO_RESULT
         and not (grow and key == "trainer.max_epochs")
     )
 

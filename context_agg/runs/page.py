@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 from context_agg.analysis.colours import COLORS, LINES
+from context_agg.cli.no_result import NO_RESULT
 from context_agg.runs.directory import LOG, METRICS, SETTINGS
 from context_agg.runs.finished import leaves
 
 TEMPLATE = Path(__file__).with_name("page.html")
 DASHES = {"-": "none", "--": "8 4", "-.": "8 3 2 3", ":": "2 3"}
 LINKS = {"curves": "curves.png", "settings": SETTINGS, "scores": METRICS, "log": LOG}
-NO_RESULT = ("data.root", "checkpoint.every_minutes", "checkpoint.every_steps")
 
 Curves = Mapping[str, Sequence[float]]
 """The values of each scalar by epoch."""

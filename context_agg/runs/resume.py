@@ -14,18 +14,18 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli import ranks
+from context_agg.cli.no_result import NO_RESULT
 from context_agg.cli.values import check_values
 from context_agg.runs import checkpoints
 from context_agg.runs.build import check_network
 from context_agg.runs.directory import BEST, LAST, METRICS, PREVIOUS, SETTINGS
-from context_agg.runs.finished import SAME_RESULT, changed_settings
+from context_agg.runs.finished import changed_settings
 from context_agg.runs.load import check_fit, read_weights
 from context_agg.runs.records import check_spec, read_spec
 from context_agg.runs.settings import built_from, read_settings, read_unresolved
 from context_agg.training.arithmetic import arithmetic
 from context_agg.training.learner import Learner
 
-CHANGEABLE = (*SAME_RESULT, "checkpoint.every_minutes", "checkpoint.every_steps")
 GROWS = "trainer.max_epochs"
 STATE = "LastCheckpoint"  # the callback whose state says where a run is
 CHECKPOINT = {
@@ -81,10 +81,10 @@ def settings(run_dir: Path, overrides: Sequence[str]) -> DictConfig:
                 f"{GROWS}={value}: the run has a schedule of the learning rate over {stored} "
                 "epochs, so it cannot be longer; train a new one"
             )
-        if not (grows or key in CHANGEABLE or (stored is not None and value == stored)):
+        if not (grows or key in NO_RESULT or (stored is not None and value == stored)):
             raise ValueError(
                 f"{change.input_line} would change the run; with resume=DIR only "
-                f"{', '.join(CHANGEABLE)} may change, and {GROWS} may grow"
+                f"{', '.join(NO_RESULT)} may change, and {GROWS} may grow"
             )
         OmegaConf.update(cfg, key, value)
     check_values(cfg)

@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from signal import Signals
@@ -61,22 +61,21 @@ def run_name(varied: str, seed: int) -> str:
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def run_dirs(config: DictConfig, varied: Sequence[Sequence[str]]) -> set[Path]:
+def run_dirs(config: DictConfig, varied: Mapping[str, Sequence[str]]) -> set[Path]:
     """The directories of the runs of a sweep.
 
     Args:
         config: the configuration of the sweep.
-        varied: the overrides of each key that names the runs, one per value.
+        varied: the overrides of each key that names the runs, one per value, and of the seed.
     """
     config = copy.deepcopy(config)
     dirs = set()
     with flag_override(config, ["readonly", "struct"], [False, False]):
-        for lines in itertools.product(*varied):
-            name = ",".join(sorted(line for line in lines if not line.startswith("seed=")))
-            config.hydra.job.override_dirname = name
-            for line in lines:
-                if line.startswith("seed="):
-                    config.seed = int(line.removeprefix("seed="))
+        for lines in itertools.product(*varied.values()):
+            line_of = dict(zip(varied, lines, strict=True))
+            if seed := line_of.pop("seed", ""):
+                config.seed = int(seed.partition("=")[2])
+            config.hydra.job.override_dirname = ",".join(sorted(line_of.values()))
             dirs.add(Path(config.hydra.sweep.dir, config.hydra.sweep.subdir))
     return dirs
 
@@ -164,7 +163,7 @@ class Sweep(Callback):
         (sweep_dir / FAILURES).unlink(missing_ok=True)
         signals.at_once(None)
         varied |= {key: lines for key, lines in given.items() if key in {*swept, "seed"}}
-        self._run_dirs = run_dirs(config, list(varied.values()))
+        self._run_dirs = run_dirs(config, varied)
         print(f"{sweep_dir}: {describe(self._run_dirs)}", flush=True)
         launcher = config.hydra.launcher._target_
         if _is_slurm(config):

@@ -110,8 +110,9 @@ def test_the_runs_are_linked(tmp_path: Path) -> None:
 def test_only_what_differs_between_the_variants_is_shown() -> None:
     def run(seed: int, backprop: str, lr: float, **more: object) -> dict[str, Any]:
         model = {"backprop": backprop, "dilations": [1, 2], **more}
-        data = {"seed": seed, "root": f"/{backprop}"}
-        return {"seed": seed, "backprop": backprop, "model": model, "data": data, "lr": lr}
+        data = {"seed": seed, "root": f"/{backprop}", "workers": len(backprop)}
+        how = {"checkpoint": {"every_steps": lr}, "data": data, "model": model}
+        return {"seed": seed, "backprop": backprop, "lr": lr, **how}
 
     variants = {
         "a": [run(0, "auto", 0.1), run(1, "auto", 0.2)],

@@ -85,6 +85,21 @@ def test_a_sweep_is_named_after_the_keys_it_varies_and_what_it_sets(
     assert sorted(run_dir.name for run_dir in runs_of_large) == ["seed-0", "seed-1", "seed-7"]
 
 
+@pytest.mark.parametrize("seeds", ["seed=0,1", "++seed=0,1"])
+def test_a_sweep_counts_the_runs_that_have_finished_before(
+    seeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("context_agg.train.train", pretend)
+    done = Path("here/backprop-auto/seed-1")
+    done.mkdir(parents=True)
+    for name in (".context_agg", "metrics.json"):
+        (done / name).touch()
+    (done.parents[1] / ".context_agg").touch()
+    sweep(*SWEEP, "backprop=auto,manual", seeds)
+    assert "here: 4 runs: 1 finished before, 3 to begin\n" in capsys.readouterr().out
+
+
 def test_a_sweep_that_a_file_describes_has_the_file_s_name_and_needs_no_m(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
