@@ -6,11 +6,11 @@ of your own, and with inputs=package.module:function any function of tensors. ba
 which check catches which mistake.
 """
 
-import importlib
 import inspect
 import json
 import sys
 import time
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -118,20 +118,19 @@ def check_together(cfg: DictConfig) -> None:
 
 
 def user_object(key: str, path: str) -> Any:
-    """Imports what is at package.module:name.
+    """Imports what is at package.module:name; the name may have dots, as in Layer.apply.
 
     Raises:
         ValueError: if there is nothing to call.
     """
-    module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = resolve_name(path)
     except Exception as error:  # whatever importing a user's module raises
         raise ValueError(
             f"{key}={path}: {error}; write package.module:function for what can be imported here"
         ) from error
     if not callable(found):
-        raise ValueError(f"{key}={path} is no function")
+        raise ValueError(f"{key}={path} is no function; write package.module:function")
     return found
 
 
@@ -141,13 +140,12 @@ def user_op(path: str) -> "ConvOp":
     Raises:
         ValueError: if there is no such operator.
     """
-    module, _, name = path.partition(":")
+    op: ConvOp = user_object("op", path)
     try:
-        op: ConvOp = getattr(importlib.import_module(module), name)
         inspect.signature(op).bind("x", "weight", "bias", "dilation", "relu")
-    except Exception as error:  # whatever importing a user's module raises
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"op={path}: {error}; write package.module:function for an importable function "
+            f"op={path}: {error}; without inputs= it must be a function "
             "(x, weight, bias, dilation, relu=False)"
         ) from error
     return op

@@ -16,7 +16,7 @@ from context_agg.runs.records import check_spec, read_scores
 
 
 def evaluate(run_dir: Path) -> dict[str, float]:
-    """The test scores of a run's best checkpoint.
+    """The test scores of a run's best checkpoint, on CUDA if there is a device, else on the CPU.
 
     Raises:
         UserError: if the directory holds no trained run, a file of it is damaged, or its data
@@ -27,14 +27,15 @@ def evaluate(run_dir: Path) -> dict[str, float]:
 
     with one_message():
         cfg = read_settings(run_dir)
+        cfg.trainer.accelerator = "auto"  # the device here, whatever it was trained on
         network, _ = load_network(run_dir)  # before data are read: its files fit together
         quiet()
-        from context_agg.runs.build import build, build_trainer  # Lightning
+        from context_agg.runs.build import build_data, build_learner, build_trainer  # Lightning
 
         with built_from(run_dir):
-            data, learner = build(cfg)
-        check_spec(run_dir, data.spec)
-        learner.network.load_state_dict(network.state_dict())
+            data = build_data(cfg)
+            check_spec(run_dir, data.spec)
+            learner = build_learner(cfg, network, data)
         trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     (scores,) = trainer.test(learner, data, verbose=False)
     return dict(scores)

@@ -189,7 +189,7 @@ def test_a_refused_check_leaves_the_folder_as_it_is(
         ("own_operator:nix", "no attribute 'nix'"),
         ("no_such_module:op", "No module named"),
         ("own_operator", "write package.module:function"),
-        ("own_operator:number", "is not a callable object"),
+        ("own_operator:number", "is no function; write package.module:function"),
         ("own_operator:other", "too many positional arguments"),
         ("own_broken", "write package.module:function"),
     ],

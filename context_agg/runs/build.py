@@ -50,10 +50,7 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
     """
     check_values(cfg)
     cfg = copy.deepcopy(cfg)  # instantiate resolves interpolations in place
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    # Lightning would seed with it again when several processes begin to train
-    del os.environ["PL_GLOBAL_SEED"]
-    data = make(ImageData, "data", cfg.data)
+    data = build_data(cfg)
     data.shard = shard or Shard()
     if data.shard.ranks > 1 and not data.train.one_size:
         raise ValueError(
@@ -66,6 +63,27 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
     network = build_network(cfg, data.spec)
     if "front_end_maps" in cfg.callbacks:
         check_front_end_maps(data, network, torch.device(accelerator(cfg)))
+    return data, build_learner(cfg, network, data)
+
+
+def build_data(cfg: DictConfig) -> ImageData:
+    """Builds the data; seeds all generators, so that what is drawn from now on depends on it.
+
+    Raises:
+        ValueError, InstantiationException: for a value that is not valid.
+    """
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    # Lightning would seed with it again when several processes begin to train
+    del os.environ["PL_GLOBAL_SEED"]
+    return make(ImageData, "data", cfg.data)
+
+
+def build_learner(cfg: DictConfig, network: nn.Module, data: ImageData) -> Learner:
+    """Puts a network into its layout and precision, and what trains and scores it around it.
+
+    Raises:
+        ValueError, InstantiationException: for a value that is not valid.
+    """
     if _channels_last(cfg):
         network.to(memory_format=torch.channels_last)
     if cfg.trainer.precision == "64-true":  # Lightning does it after it has read a checkpoint
@@ -78,7 +96,7 @@ def build(cfg: DictConfig, shard: Shard | None = None) -> tuple[ImageData, Learn
     if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
         loss.balance(class_frequencies(data.training_labels(), len(data.spec.classes)))
     check_loss(loss, data.spec)
-    return data, Learner(network, optimizer, data.spec, loss, schedule)
+    return Learner(network, optimizer, data.spec, loss, schedule)
 
 
 def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
@@ -105,21 +123,30 @@ def check_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """Rejects a network that cannot be built, or not be trained in the memory that there is.
 
     Returns:
-        The network on PyTorch's meta device, whose tensors have a shape but no memory.
+        The network, as `network_without_memory` gives it.
+
+    Raises:
+        ValueError, InstantiationException: for a value that is not valid.
+    """
+    network = network_without_memory(cfg, spec)
+    check_memory(cfg, network, torch.device(accelerator(cfg)))
+    return network
+
+
+def network_without_memory(cfg: DictConfig, spec: DataSpec) -> nn.Module:
+    """Builds the network on PyTorch's meta device, where tensors have a shape and no content.
 
     Raises:
         ValueError, InstantiationException: for a value that is not valid.
     """
     try:
         with torch.device("meta"):
-            network = build_network(cfg, spec)
+            return build_network(cfg, spec)
     except InstantiationException as error:
         if "overflow" in str(error).lower():
             sizes = size_keys(cfg)
             raise ValueError(f"model: PyTorch cannot count its weights; lower {sizes}") from error
         raise
-    check_memory(cfg, network, torch.device(accelerator(cfg)))
-    return network
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:

@@ -17,7 +17,7 @@ from context_agg.data.voc2012 import CLASSES as VOC
 from context_agg.networks.context_net import ContextNet
 from context_agg.networks.vgg import VGGFrontEnd, bilinear_kernel
 from context_agg.runs import atomic
-from context_agg.runs.build import check_network
+from context_agg.runs.build import network_without_memory
 from context_agg.runs.caffemodel import Blobs, read_caffemodel
 from context_agg.runs.directory import WEIGHTS, begin
 
@@ -99,7 +99,7 @@ def convert(file: Path, name: str, out: Path) -> int:
     released = NETS[name]
     layers = read_caffemodel(file)
     cfg = settings(name)
-    network = check_network(cfg, released.spec)  # takes no memory
+    network = network_without_memory(cfg, released.spec)
     try:
         weights = converted(layers, network, released)
     except ValueError as error:

@@ -212,6 +212,23 @@ def test_a_damaged_checkpoint_or_record_is_one_message(trained: Path, tmp_path: 
         evaluate.evaluate(run_dir)
 
 
+def test_a_run_of_another_machine_is_evaluated_on_the_device_here(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was trained on CUDA, and training it would not fit into the memory here."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained, run_dir)
+    settings = run_dir / ".hydra" / "config.yaml"
+    text = settings.read_text()
+    assert "accelerator: cpu" in text
+    settings.write_text(text.replace("accelerator: cpu", "accelerator: cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("context_agg.runs.memory.available", lambda device: 1)
+    recorded = json.loads((run_dir / "metrics.json").read_text())
+    scores = evaluate.evaluate(run_dir)
+    assert scores == {name: recorded[name] for name in scores}
+
+
 def test_a_directory_that_is_no_run_is_one_message(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
