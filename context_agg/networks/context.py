@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from context_agg.ops import ConvOp, get_conv_op, is_native
-from context_agg.ops.checks import check_choice, check_number, check_whole, check_wholes
+from context_agg.ops.checks import check_choice, check_number, check_whole, check_wholes, is_whole
 
 BASIC_WIDTHS = (1, 1, 1, 1, 1, 1, 1)
 LARGE_WIDTHS = (2, 2, 4, 8, 16, 32, 32)
@@ -57,8 +57,8 @@ class DilatedConv2d(nn.Conv2d):
         relu: bool = False,
         backprop: str | ConvOp = "manual",
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size} must be odd and positive (1, 3, 5, ...)")
+        if not is_whole(kernel_size) or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size!r} must be odd and positive (1, 3, 5, ...)")
         check_whole("dilation", dilation)
         get_conv_op(backprop)  # raises for an unknown name
         margin = dilation * (kernel_size // 2)
@@ -93,8 +93,17 @@ def identity_init_(conv: nn.Conv2d, channels: int, noise_std: float = 0.0) -> No
             receive equal gradients.
 
     Raises:
-        ValueError: if `channels` does not divide the layer's maps.
+        ValueError: if `channels` does not divide the layer's maps; for groups, a kernel without a
+            middle, or a negative `noise_std`.
     """
+    check_whole("channels", channels)
+    check_number("noise_std", noise_std, 0)
+    if conv.groups > 1 or any(side % 2 == 0 for side in conv.kernel_size):
+        sides = "x".join(map(str, conv.kernel_size))
+        raise ValueError(
+            f"a layer with a kernel of {sides} and groups={conv.groups} cannot pass its input on; "
+            "it must have odd sides and groups=1"
+        )
     in_channels, out_channels = conv.in_channels, conv.out_channels
     for name, maps in (("in_channels", in_channels), ("out_channels", out_channels)):
         if maps % channels:
@@ -104,10 +113,10 @@ def identity_init_(conv: nn.Conv2d, channels: int, noise_std: float = 0.0) -> No
     out_block = torch.arange(out_channels, device=weight.device) * channels // out_channels
     same_block = out_block[:, None] == in_block  # (c_out, c_in)
     scale = channels / out_channels
-    middle = conv.kernel_size[0] // 2
+    row, column = (side // 2 for side in conv.kernel_size)
     with torch.no_grad():
         weight.normal_(0, noise_std * scale)
-        weight[:, :, middle, middle][same_block] = scale
+        weight[:, :, row, column][same_block] = scale
         if conv.bias is not None:
             conv.bias.zero_()
 
@@ -200,6 +209,8 @@ class ContextModule(nn.Module):
         return height - self.receptive_field + 1, width - self.receptive_field + 1
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4:
+            raise ValueError(f"x has shape {tuple(x.shape)}; it must have 4 axes, (N, C, H, W)")
         self.output_size((x.shape[-2], x.shape[-1]))  # raises for an image that is too small
         if self.padding == "once":
             margin = self.receptive_field // 2

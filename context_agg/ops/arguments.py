@@ -34,8 +34,9 @@ def is_autocast_on(tensor: Tensor) -> bool:
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Casts a tensor unless it is float64, which autocast leaves alone."""
-    return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+    """Casts a floating-point tensor, unless it is float64, which autocast leaves alone."""
+    casts = tensor.is_floating_point() and tensor.dtype != torch.float64
+    return tensor.to(dtype) if casts else tensor
 
 
 def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:

@@ -111,6 +111,14 @@ def test_identity_init_is_equation_5(channels: int, side: int, widths: tuple[int
     assert not conv.bias.any()
 
 
+@pytest.mark.parametrize("sides", [(3, 5), (5, 1), (1, 7)])
+def test_an_oblong_kernel_passes_its_input_on(sides: tuple[int, int]) -> None:
+    conv = nn.Conv2d(2, 2, sides, padding=(sides[0] // 2, sides[1] // 2)).double()
+    identity_init_(conv, 2)
+    x = random(1, 2, 6, 7)
+    assert_close(conv(x), x, rtol=0, atol=0)
+
+
 def test_noise_is_off_the_identity_taps_and_in_units_of_them() -> None:
     conv = nn.Conv2d(40, 80, 3)
     torch.manual_seed(0)
@@ -237,6 +245,17 @@ def test_dilated_conv_is_an_nn_conv2d(backprop: str) -> None:
     assert f"relu=True, backprop='{backprop}'" in repr(conv)
 
 
+@pytest.mark.parametrize("backprop", CONV_OPS)
+def test_what_follows_can_change_the_output_in_place(backprop: str) -> None:
+    conv, x = DilatedConv2d(3, 3, 3, 2, backprop=backprop).double(), random(2, 3, 5, 5)
+    x.requires_grad_()
+    grads = []
+    for y in ((conv(x) + x).relu(), conv(x).add_(x).relu_()):
+        grads.append(torch.autograd.grad(y.square().sum(), (x, conv.weight)))
+    for ours, right in zip(*grads, strict=True):
+        assert_close(ours, right)
+
+
 def test_the_way_to_convolve_can_be_changed_on_a_built_layer() -> None:
     conv, x = DilatedConv2d(1, 1, 3, 2).double(), random(1, 1, 7, 7)
     grads = {}
@@ -271,16 +290,41 @@ def test_a_wrong_option_is_refused_with_its_value(options: dict[str, Any], messa
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((1, 1, 4), "kernel_size=4 must be odd"), ((1, 1, 3, 0), "dilation=0 must")],
+    [
+        ((1, 1, 4), "kernel_size=4 must be odd"),
+        ((1, 1, (3, 3)), r"kernel_size=\(3, 3\) must be odd"),
+        ((1, 1, "3"), "kernel_size='3' must be odd"),
+        ((1, 1, 3, 0), "dilation=0 must"),
+    ],
 )
-def test_a_wrong_layer_is_refused(arguments: tuple[int, ...], message: str) -> None:
+def test_a_wrong_layer_is_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DilatedConv2d(*arguments)
 
 
-def test_identity_init_refuses_channels_that_do_not_divide_the_maps() -> None:
-    with pytest.raises(ValueError, match="channels=3 does not divide out_channels=8"):
-        identity_init_(nn.Conv2d(6, 8, 3), 3)
+@pytest.mark.parametrize(
+    ("conv", "options", "message"),
+    [
+        (nn.Conv2d(6, 8, 3), {"channels": 3}, "channels=3 does not divide out_channels=8"),
+        (nn.Conv2d(2, 2, 3), {"channels": 0}, "channels=0 must"),
+        (nn.Conv2d(2, 2, 3), {"channels": 2, "noise_std": -1}, "noise_std=-1 must"),
+        (nn.Conv2d(2, 2, (3, 2)), {"channels": 2}, "kernel of 3x2 and groups=1 cannot pass"),
+        (nn.Conv2d(2, 2, 3, groups=2), {"channels": 2}, "kernel of 3x3 and groups=2 cannot pass"),
+    ],
+)
+def test_identity_init_refuses_what_cannot_be_the_identity(
+    conv: nn.Conv2d, options: dict[str, Any], message: str
+) -> None:
+    before = conv.weight.detach().clone()
+    with pytest.raises(ValueError, match=message):
+        identity_init_(conv, **options)
+    assert_close(conv.weight.detach(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 9), (2, 9, 9), (1, 1, 2, 9, 9)])
+def test_maps_without_four_axes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x has shape \(.*\); it must have 4 axes"):
+        ContextModule.basic(2)(torch.zeros(shape))
 
 
 # recomputing

@@ -339,6 +339,17 @@ def test_autocast_is_that_of_pytorch() -> None:
             assert_close(get_conv_op(name)(x, weight, bias, 2), right, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", CONV_OPS)
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int32, torch.bool])
+def test_autocast_refuses_what_is_not_floating_point(name: str, dtype: torch.dtype) -> None:
+    x, weight, bias = operands(dtype=torch.float32)
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(ValueError, match=f"x has dtype {dtype}"),
+    ):
+        get_conv_op(name)(x.detach().to(dtype), weight, bias, 2)
+
+
 def test_autocast_leaves_float64_alone() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert get_conv_op("manual")(*operands(), 2).dtype == torch.float64

@@ -87,7 +87,13 @@ def corr(
 def empty_maps(like: Tensor, maps: int) -> Tensor:
     """Uninitialised maps of the same height and width, channels_last."""
     n, _, height, width = like.shape
-    return like.new_empty(n, height, width, maps).permute(0, 3, 1, 2)
+    # not a permuted view, which autograd would not let a caller change in place
+    return torch.empty(
+        (n, maps, height, width),
+        dtype=like.dtype,
+        device=like.device,
+        memory_format=torch.channels_last,
+    )
 
 
 def empty_grads(
