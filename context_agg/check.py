@@ -75,7 +75,7 @@ def check_any(cfg: DictConfig) -> bool:
         reference = None if cfg.reference is None else user_object("reference", cfg.reference)
         try:
             inputs = make_inputs()
-        except Exception as error:  # whatever a user's function raises
+        except (Exception, SystemExit) as error:  # whatever a user's function raises
             raise ValueError(f"inputs={cfg.inputs} raised {error!r}") from error
         report = check_op(
             op,
@@ -125,7 +125,7 @@ def user_object(key: str, path: str) -> Any:
     """
     try:
         found = resolve_name(path)
-    except Exception as error:  # whatever importing a user's module raises
+    except (Exception, SystemExit) as error:  # whatever importing a user's module raises
         raise ValueError(
             f"{key}={path}: {error}; write package.module:function for what can be imported here"
         ) from error

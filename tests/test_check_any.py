@@ -108,3 +108,14 @@ def test_a_mistake_is_answered_with_one_message(
     assert code not in (0, None)
     assert message in f"{code} {captured.err}"
     assert captured.out == ""
+
+
+def test_a_module_that_leaves_is_not_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "leaves.py").write_text("import sys\ndef op(x): return x\nsys.exit(0)\n")
+    assert call("check", "op=leaves:op", "inputs=own_function:inputs") not in (0, None)
+    (tmp_path / "leaves.py").write_text("import sys\ndef inputs(): sys.exit(0)\n")
+    sys.modules.pop("leaves", None)
+    assert call("check", "op=own_function:right", "inputs=leaves:inputs") not in (0, None)
+    capsys.readouterr()

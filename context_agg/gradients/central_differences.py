@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from context_agg.gradients.first_derivative import values_of
 from context_agg.gradients.op_call import Differentiable
 
 AT_KINKS = 1e-6  # step of the slopes on both sides
 SLACK = 1e-4  # how exactly they are known
+UNTOLD = 0.5  # doubts that leave nothing to be said, in units of the largest derivative
 STEADY = 0.1  # how far the estimates of a slope may lie apart, in units of the slope
 
 
@@ -48,42 +50,49 @@ class Differences:
         self.outputs = self._call(self.operands)
         self._middle = _flat(self.outputs)
 
-    def derivatives(self, number: int) -> tuple[Tensor, Tensor]:
-        """Derivatives of all outputs by each entry of an operand, and which are settled.
+    def derivatives(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Derivatives of all outputs by each entry of an operand, their doubts, what is settled.
 
         An entry is settled if both steps agree and if there is no kink, that is, if the slopes to
-        its left and right come together as the step shrinks. What rounding may do does not count.
+        its left and right come together as the step shrinks. What rounding may do does not count;
+        the doubt is how far a derivative may be off by it. If other entries are known better, one
+        that is hardly known is not settled either.
         """
         entries = self.operands[number].numel()
         result = self._middle.new_zeros(entries, len(self._middle))
+        doubt = torch.zeros_like(result)
         spread, kink = result.new_zeros(2, entries)
         settled = torch.zeros(entries, dtype=torch.bool, device=result.device)
         if not result.numel():
-            return result, ~settled
+            return result, doubt, ~settled
         for size in self._steps.sizes:
             for i in (~settled).nonzero().flatten().tolist():
-                result[i], spread[i], kink[i] = self._entry(number, i, size)
+                result[i], doubt[i], spread[i], kink[i] = self._entry(number, i, size)
             slopes = result.abs().amax(1)
             steady = torch.maximum(spread, kink) < STEADY * slopes  # no jump: that looks steep
             limit = self._steps.agree * float(slopes[steady].max()) if steady.any() else 0.0
             settled = (spread <= limit) & (kink <= limit)  # false for NaN
-        return result, settled
+        vague = doubt.amax(1) > UNTOLD * float(result.abs().max())
+        return result, doubt, settled & (vague.all() | ~vague)
 
-    def _entry(self, number: int, i: int, size: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The derivatives by one entry, how far two estimates differ, and the size of a kink."""
+    def _entry(self, number: int, i: int, size: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The derivatives by one entry, their doubts, how far two differ, and the kink's size."""
         value = float(self.operands[number].flatten()[i])
         whole = size * max(1.0, abs(value))
-        estimates, kinks, largest = [], [], 0.0
+        estimates, kinks = [], []
+        changes = torch.zeros_like(self._middle, dtype=torch.bool)
         for step in (whole, whole / 2):
             right, left = (self._change(number, i, value + move) for move in (step, -step))
             estimates.append((right - left) / (2 * step))
             kinks.append((right + left).abs() / step)
-            changed = self._middle[(right != 0) | (left != 0)]
-            largest = max(largest, float(changed.abs().max()) if len(changed) else 0.0)
+            changes |= (right != 0) | (left != 0)
         kink = torch.where(kinks[1] > 0.75 * kinks[0], kinks[1], 0)  # else it falls with the step
         best = (4 * estimates[1] - estimates[0]) / 3
-        spread, noise = (estimates[0] - estimates[1]).abs(), self._steps.noise * largest / size
-        return best, (spread.max() - noise).clamp(min=0), (kink.max() - noise).clamp(min=0)
+        spread = (estimates[0] - estimates[1]).abs()
+        noises = torch.where(changes, self._steps.noise / size * self._middle.abs(), 0)
+        noise = noises.max()
+        apart, bent = (spread.max() - noise).clamp(min=0), (kink.max() - noise).clamp(min=0)
+        return best, spread + noises, apart, bent
 
     def slopes(self, number: int, i: int) -> tuple[Tensor, Tensor] | None:
         """The slopes of all outputs to the left and to the right of an entry.
@@ -115,17 +124,17 @@ class Differences:
     def _change(self, number: int, i: int, value: float) -> Tensor:
         """How the outputs change if an entry has another value; NaN where they are not defined."""
         operands = list(self.operands)
-        operands[number] = operands[number].clone(memory_format=torch.contiguous_format)
-        operands[number].view(-1)[i] = value
+        operands[number] = operands[number].clone()  # with its strides, which a view may need
+        operands[number][torch.unravel_index(torch.tensor(i), operands[number].shape)] = value
         try:
             moved = _flat(self._call(operands))
         except Exception:  # whatever a user's operator raises outside the values it is made for
             return torch.full_like(self._middle, torch.nan)
-        return torch.where(moved == self._middle, 0, moved - self._middle)  # 0 at infinity too
+        same = (moved == self._middle) | (moved.isnan() & self._middle.isnan())  # infinity too
+        return torch.where(same, 0, moved - self._middle)
 
     def _call(self, operands: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        with torch.no_grad():  # on copies, as the function may write into its inputs
-            return tuple(y.clone() for y in self._function([t.clone() for t in operands]))
+        return tuple(y.clone() for y in values_of(self._function, operands))
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

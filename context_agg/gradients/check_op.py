@@ -20,6 +20,7 @@ from context_agg.gradients.op_call import (
 from context_agg.gradients.op_report import OpReport
 from context_agg.gradients.precision import ROUGH
 from context_agg.gradients.raised import said
+from context_agg.ops.checks import is_number
 
 
 def check_op(
@@ -57,7 +58,7 @@ def check_op(
             serve, for a tolerance that is not above 0, or for a device that is not there.
     """
     for name, value in (("tolerance", tolerance), ("float32_tolerance", float32_tolerance)):
-        if value is not None and not (isinstance(value, int | float) and value > 0):
+        if value is not None and not (is_number(value) and value > 0):
             raise ValueError(f"{name}={value!r} must be a number above 0")
     if not isinstance(inputs, Tensor | list | tuple):
         raise ValueError(
@@ -78,9 +79,15 @@ def check_op(
     forward = forward_alone(op)
     alone = None if forward is None else Call(forward, given, parameters, place, names)
     cuda = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda), torch.inference_mode(False):
-        measurement = Measurement(call, right, tolerance, float32_tolerance)
-        measurement.run(alone, second_order)
+    dtypes = {tensor.dtype for tensor in call.given}
+    asking = [(p, p.requires_grad) for p in parameters.values()]
+    try:
+        with torch.random.fork_rng(devices=cuda), torch.inference_mode(False):
+            measurement = Measurement(call, right, tolerance, float32_tolerance)
+            measurement.run(alone, dtypes, second_order)
+    finally:  # of a module that cannot be copied
+        for parameter, asks in asking:
+            parameter.requires_grad_(asks)
     found = measurement.found
     return OpReport(
         title(op),

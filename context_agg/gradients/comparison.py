@@ -2,24 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
 from context_agg.gradients.agreement import align
-from context_agg.gradients.central_differences import FINE, Differences
+from context_agg.gradients.central_differences import FINE, UNTOLD, Differences
 from context_agg.gradients.diagnosis import Diagnosis, Graph, relative
-from context_agg.gradients.first_derivative import Backward, draw, largest
+from context_agg.gradients.first_derivative import Backward, draw, largest, values_of
 from context_agg.gradients.low_precision import low_errors, sensitivity
 from context_agg.gradients.op_report import TensorReport
-from context_agg.gradients.precision import Precision
+from context_agg.gradients.precision import ROUGH, Precision
 from context_agg.gradients.truth import ReferenceTruth, Settled, Truth
 
 FEW = 100  # wrong entries that are looked at for kinks
 SUBSTANCE = 100  # a gradient that much larger than what rounding can leave of its terms is real
 MOST_CANCELLED = 100  # by how much the terms of a gradient that is real may be larger than it
 NUDGE, NUDGE_SEED = 1e-3, 3  # of the operands, to see which outputs depend on them
+LEFT = 10  # a gradient of less than so many roundings of its terms is one of 0
+VAGUE = 1e-3  # a right gradient that may be off by so much, relatively, is worth a word
 RANGE = 1e-30, 1e30  # of gradients for which float32 has room
 
 
@@ -64,6 +66,7 @@ class Comparison:
         self._float32_tolerance = float32_tolerance
         sent = largest(self._sending()) * largest(grad_outputs)  # first, as calls seed the backward
         self._right, self._ours = truth(grad_outputs), self._backward(grad_outputs)
+        self._doubt = truth.doubt(grad_outputs)
         self._natural = self._natural_sizes(sent)
         self._found = Findings()
 
@@ -80,12 +83,19 @@ class Comparison:
         again = self._backward(self._grad_outputs)
         found = []
         for i, (name, ours, right) in enumerate(zip(names, self._ours, self._right, strict=True)):
-            report = self._excused(i, beside(prefix + name, ours, right, tolerance, least[i]))
+            report = beside(prefix + name, ours, right, tolerance, least[i], self._doubt[i])
+            report = self._excused(i, self._known(i, report))
             found.append(self._repeated(report, relative(again[i], ours, least[i])))
         wrong = [i for i, report in enumerate(found) if not (report.exact or report.diagnosis)]
         if wrong:
             diagnosis = Diagnosis(
-                names, self._backward, self._truth, graph, self._grad_outputs, tolerance, missing
+                names,
+                self._backward,
+                self._truth,
+                graph,
+                self._grad_outputs,
+                tolerance + min(ROUGH, max(map(self._vagueness, wrong))),
+                missing,
             )
             for i, words in diagnosis.explain(wrong).items():
                 found[i] = replace(found[i], diagnosis=words)
@@ -99,15 +109,38 @@ class Comparison:
         has no unit, it is the largest of all gradients. Where the right gradients are more than
         rounding, nothing that is much larger than they are can have cancelled in them.
         """
-        right = largest(self._right)
+        known = [
+            (r.abs() - doubt).clamp(min=0)
+            for r, doubt in zip(self._right, self._doubt, strict=True)
+        ]
+        right = largest(known)
         sizes = [largest([operand]) for operand in self._truth.operands]
         least = sent / max(sizes) if any(sizes) else 0.0
         is_real = right > SUBSTANCE * self._precision.rounding * least
         most = MOST_CANCELLED * right if is_real else inf
         return [
             max(largest([own]), min(most, sent / size) if size else right)
-            for own, size in zip(self._right, sizes, strict=True)
+            for own, size in zip(known, sizes, strict=True)
         ]
+
+    def _vagueness(self, i: int) -> float:
+        """How far the right gradient may be off, in units of its largest entry."""
+        right, doubt = largest([self._right[i]]), largest([self._doubt[i]])
+        return doubt / right if right else float(doubt > 0)
+
+    def _known(self, i: int, report: TensorReport) -> TensorReport:
+        """Says of a gradient that agrees how little that means, if the right one is vague."""
+        vague, rounding = self._vagueness(i), LEFT * self._precision.rounding * self._natural[i]
+        if not report.exact or largest([self._ours[i]]) <= rounding:
+            return report
+        if vague > UNTOLD:
+            self._found.unsettled.append(report.name)
+        if vague > VAGUE:
+            self._found.remarks.append(
+                f"{report.name} is known only to within {vague:.0e} of its size: the outputs are "
+                "too large for finite differences of their changes"
+            )
+        return report
 
     def _sending(self) -> list[Tensor]:
         """The finite outputs that depend on an operand; all of the finite if none does."""
@@ -116,8 +149,7 @@ class Comparison:
         pairs = zip(self._truth.operands, noise, strict=True)
         nudged = [(t + NUDGE * largest([t]) * n).detach() for t, n in pairs]
         try:
-            with torch.no_grad():
-                moved = self._precision.function(nudged)
+            moved = values_of(self._precision.function, nudged)
         except Exception:  # whatever a user's operator raises outside the values it is made for
             return outputs
         depending = [
@@ -174,6 +206,9 @@ class Comparison:
             elif 10 * sensitivity(function, self._grad_outputs, i) < error < float("inf"):
                 words = f"is wrong by {error:.0e} in float32, though not in float64"
                 self._found.faults.append(f"{report.name} {words}")
+            elif not isfinite(error):
+                words = "is not finite in float32, whose range the operator leaves on the way"
+                self._found.remarks.append(f"{report.name} {words}")
             else:
                 words = f"is ill-conditioned: its error in float32 is {error:.0e}"
                 self._found.remarks.append(f"{report.name} {words}")
@@ -183,7 +218,13 @@ class Comparison:
 
 
 def beside(
-    name: str, ours: Tensor, right: Tensor, tolerance: float, least: float = 0.0, words: str = ""
+    name: str,
+    ours: Tensor,
+    right: Tensor,
+    tolerance: float,
+    least: float = 0.0,
+    doubt: Tensor | float = 0.0,
+    words: str = "",
 ) -> TensorReport:
     """Compares one tensor.
 
@@ -193,10 +234,10 @@ def beside(
         right: what it should be.
         tolerance: largest difference that counts as rounding.
         least: the smallest unit of differences.
+        doubt: how far each entry of what it should be may be off.
         words: what to say if it differs.
     """
-    away = relative(ours, right, least)
     difference = float((ours - right).abs().max()) if ours.numel() else 0.0
-    exact = away <= tolerance
-    found = TensorReport(name, exact, difference, away, align(ours, right))
+    exact = relative(ours, right, least, doubt) <= tolerance
+    found = TensorReport(name, exact, difference, relative(ours, right, least), align(ours, right))
     return found if exact else replace(found, diagnosis=words)

@@ -79,10 +79,17 @@ class Diagnosis:
 
     def _inside(self) -> Iterator[Slip]:
         """The slips that need the function itself."""
-        if self._graph is not None:
-            yield from convolution_slips(self._graph.backward, self._grad_outputs)
-            yield from operand_slips(*self._graph, self._grad_outputs)
-            yield from detached_slips(*self._graph, self._grad_outputs)
+        if self._graph is None:
+            return
+        for slips in (
+            convolution_slips(self._graph.backward, self._grad_outputs),
+            operand_slips(*self._graph, self._grad_outputs),
+            detached_slips(*self._graph, self._grad_outputs),
+        ):
+            try:
+                yield from slips
+            except Exception:  # whatever a user's operator raises outside its usual values
+                continue
 
     def _at_once(self, i: int) -> str | None:
         """What needs no comparison with a slip."""
@@ -206,15 +213,16 @@ class Diagnosis:
         return f" (relative difference {relative(self._ours[i], other):.0e})"
 
 
-def relative(ours: Tensor, right: Tensor, least: float = 0.0) -> float:
+def relative(ours: Tensor, right: Tensor, least: float = 0.0, doubt: Tensor | float = 0.0) -> float:
     """The largest difference, in units of the largest right entry, or of `least` if that is more.
 
     A right gradient in which everything cancels, as that of a bias before a batch norm, consists of
-    rounding errors; `least` is what they have to be compared with.
+    rounding errors; `least` is what they have to be compared with. `doubt` is how far each right
+    entry may be off; as much of a difference does not count.
     """
     if not right.numel():
         return 0.0
-    difference = float((ours - right).abs().max())
+    difference = float(((ours - right).abs() - doubt).clamp(min=0).max())
     scale = max(float(right.abs().max()), least)
     return difference / scale if scale else (float("inf") if difference else 0.0)
 

@@ -31,6 +31,17 @@ def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.clone() for tensor in tensors]
 
 
+def values_of(function: Differentiable, operands: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs as plain values.
+
+    It is called on copies, as it may write into its inputs, and with gradients on, as it may
+    differentiate something itself.
+    """
+    with torch.enable_grad():
+        outputs = function(copied([t.detach().requires_grad_() for t in operands]))
+    return tuple(y.detach() for y in outputs)
+
+
 class Backward:
     """The backward pass of one forward pass.
 
@@ -43,6 +54,7 @@ class Backward:
         operands: the leaves of the forward pass.
         outputs: its outputs.
         writes: whether it has changed a grad_output in place.
+        runs_once: whether it has raised when it ran again. Then every run has its own forward pass.
     """
 
     def __init__(
@@ -52,9 +64,14 @@ class Backward:
         copies: Sequence[Tensor] | None = None,
     ) -> None:
         self.operands = operands
-        self.writes = False
+        self.writes = self.runs_once = False
+        self._function, self._has_run = function, False
+        self._can_repeat = copies is None
+        self._run_forward(copied(operands) if copies is None else copies)
+
+    def _run_forward(self, operands: Sequence[Tensor]) -> None:
         with torch.enable_grad():
-            self.outputs = function(copied(operands) if copies is None else copies)
+            self.outputs = self._function(operands)
 
     def given(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The gradients as autograd has them: None for what it does not reach.
@@ -72,6 +89,20 @@ class Backward:
 
     def of(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The same of these very tensors, strides and all; a backward may write into them."""
+        if self.runs_once:
+            self._run_forward(copied(self.operands))
+        try:
+            gradients = self._of(grad_outputs)
+        except Exception:  # whatever a user's operator raises
+            if self.runs_once or not (self._has_run and self._can_repeat):
+                raise
+            self._run_forward(copied(self.operands))
+            gradients = self._of(grad_outputs)
+            self.runs_once = True
+        self._has_run = True
+        return gradients
+
+    def _of(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor | None]:
         pairs = [
             (y, g)
             for y, g in zip(self.outputs, grad_outputs, strict=True)

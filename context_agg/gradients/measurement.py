@@ -13,13 +13,16 @@ from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.precision import Precision, are_equal, outputs_of, precision_of
 from context_agg.gradients.raised import said
 from context_agg.gradients.truth import DifferenceTruth, ReferenceTruth, Truth, check_size
-from context_agg.gradients.usage import faults_in_use
+from context_agg.gradients.usage import OTHERS_ARE_NONE, faults_in_use, unseen_changes
 
 SEED = 1  # of grad_output
 SECOND_SEED = 4  # of what the gradients of the gradients are given; not one of the others
 NO_GRADIENT = "the backward returns None for it, or the forward detaches it"
 WRITES = (
     "the backward changes grad_output in place, which others may be given too: let it change a copy"
+)
+RUNS_ONCE = (
+    "the backward can run only once: it raises the second time, where retain_graph=True allows one"
 )
 NOT_RECORDED = "autograd did not record the backward, as with once_differentiable, detach or numpy"
 NO_REFERENCE = (
@@ -56,12 +59,15 @@ class Measurement:
         self._tolerance, self._float32_tolerance = tolerance, float32_tolerance
         self.found = Findings()
 
-    def run(self, alone: Differentiable | None, second_order: bool) -> None:
+    def run(
+        self, alone: Differentiable | None, dtypes: set[torch.dtype], second_order: bool
+    ) -> None:
         """Measures the gradients, and those of the gradients if asked.
 
         Args:
             alone: the function as autograd would differentiate it, if there is such a thing beside
                 a reference; only for finding mistakes, not for what is right.
+            dtypes: those of the inputs that were given.
             second_order: whether to measure second derivatives too.
 
         Raises:
@@ -83,6 +89,7 @@ class Measurement:
         if not backward.outputs:
             self.found.faults.append("there is no floating-point output")
             return
+        self.found.remarks += unseen_changes(function)
         if not same:
             self.found.faults.append("the output differs between two calls with the same inputs")
         if precision.why:
@@ -102,7 +109,7 @@ class Measurement:
         graph = self._graph(truth, alone, grad_outputs, precision.tolerance)
         self._compare(precision, backward, truth, grad_outputs, "grad_", NO_GRADIENT, graph)
         if not self.found.faults and all(tensor.exact for tensor in self.found.tensors):
-            self.found.faults += faults_in_use(function, grad_outputs, precision.tolerance)
+            self.found.faults += faults_in_use(function, dtypes, grad_outputs, precision.tolerance)
         if second_order:
             self._compare_second(precision, grad_outputs)
 
@@ -124,13 +131,15 @@ class Measurement:
             operands = leaves(precision.function.operands)
             truth = DifferenceTruth(precision.function, operands, precision.steps)
         why = UNSETTLED if self._reference is None else "the reference's gradient is not finite"
-        if self._reference is None and not all(y.isfinite().all() for y in truth.outputs):
-            why = "the output is not finite, where finite differences say nothing"
+        is_empty = not any(operand.numel() for operand in truth.operands)
+        if is_empty:
+            self.found.remarks.append("the inputs have no entries")
+        is_empty |= not any(y.isfinite().any() for y in truth.outputs)
         for name, settled in zip(precision.function.names, truth.settled, strict=True):
             if not settled.all():
                 number = f"{int((~settled).sum())} of {settled.numel()} entries of {name}"
                 self.found.remarks.append(f"{number} are left out: {why}")
-            if settled.numel() and not settled.any():
+            if is_empty or (settled.numel() and not settled.any()):
                 self.found.unsettled.append(f"grad_{name}")
         return truth
 
@@ -162,6 +171,11 @@ class Measurement:
         if not any(y.requires_grad for y in backward.outputs):
             return drawn  # then it is the gradients that are missing
         for k, (ours, right) in enumerate(zip(backward.outputs, truth.outputs, strict=True)):
+            if number := int((~right.isfinite()).sum()):
+                drawn[k][~right.isfinite()] = 0  # nothing comes back from where there is no slope
+                name = f"y[{k}]" if len(truth.outputs) > 1 else "y"
+                where = f"at {number} of {right.numel()} entries"
+                self.found.remarks.append(f"{name} is not finite {where}, which are left out")
             if not ours.requires_grad and not right.requires_grad:
                 drawn[k].zero_()
                 self.found.remarks.append(
@@ -183,9 +197,11 @@ class Measurement:
                 backward([g if i == k else None for i in range(len(grad_outputs))])
             except Exception as error:
                 self.found.faults.append(
-                    f"the backward raised {said(error)} where only y[{k}] is used: grad_output of "
-                    "the others is None then"
+                    f"the backward raised {said(error)} where only y[{k}] is used: "
+                    f"{OTHERS_ARE_NONE}"
                 )
+        if backward.runs_once:
+            self.found.remarks.append(RUNS_ONCE)
         return True
 
     def _compare_outputs(self, backward: Backward, truth: Truth, tolerance: float) -> None:
@@ -217,10 +233,10 @@ class Measurement:
             gradients = backward(grad_outputs)
         except Exception:  # a forward that only works inside its autograd.Function
             return None
-        right = truth(grad_outputs)
+        right, doubt = truth(grad_outputs), truth.doubt(grad_outputs)
         same = all(
-            relative(torch.where(known, a, 0), b) <= tolerance
-            for known, a, b in zip(truth.settled, gradients, right, strict=True)
+            relative(torch.where(known, a, 0), b, doubt=doubtful) <= tolerance
+            for known, a, b, doubtful in zip(truth.settled, gradients, right, doubt, strict=True)
         )
         return Graph(alone, backward) if same else None
 
@@ -238,6 +254,7 @@ class Measurement:
         found = comparison.run(prefix, missing, graph)
         self.found.tensors += found.tensors
         self.found.faults += found.faults
+        self.found.unsettled += found.unsettled
         self.found.remarks += found.remarks
 
     def _compare_second(self, precision: Precision, grad_outputs: Sequence[Tensor]) -> None:

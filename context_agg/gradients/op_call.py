@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import fields, is_dataclass
 from itertools import chain
 from typing import Any, Protocol
 
@@ -180,21 +181,31 @@ def _seed(tensors: Sequence[Tensor]) -> None:
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """The same lists, tuples and dictionaries with every tensor changed."""
+    """The same lists, tuples, dictionaries and dataclasses with every tensor changed."""
     if isinstance(tree, Tensor):
         return change(tree)
     if isinstance(tree, Mapping):
-        return {key: map_tensors(change, part) for key, part in tree.items()}
+        made = copy.copy(tree) if isinstance(tree, MutableMapping) else dict(tree)
+        for key, part in tree.items():
+            made[key] = map_tensors(change, part)
+        return made
+    if is_dataclass(tree) and not isinstance(tree, type):
+        same = copy.copy(tree)
+        for field in fields(tree):
+            object.__setattr__(same, field.name, map_tensors(change, getattr(tree, field.name)))
+        return same
     if isinstance(tree, list | tuple):
         parts = [map_tensors(change, part) for part in tree]
-        if hasattr(tree, "_fields"):  # a named tuple
-            return type(tree)(*parts)
-        return tuple(parts) if isinstance(tree, tuple) else parts
+        if isinstance(tree, list):
+            return parts
+        if all(new is old for new, old in zip(parts, tree, strict=True)):
+            return tree  # a torch.Size, for one
+        return tree._make(parts) if hasattr(tree, "_make") else tuple(parts)  # a named tuple
     return tree
 
 
 def floats(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """The floating-point tensors in lists, tuples and dictionaries, with their names."""
+    """The floating-point tensors in lists, tuples, mappings and dataclasses, with their names."""
     if isinstance(tree, Tensor):
         if tree.is_complex():
             raise ValueError(f"{name} is complex; pass torch.view_as_real(...) of it instead")
@@ -207,6 +218,9 @@ def floats(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(tree, Mapping):
         for key, part in tree.items():
             yield from floats(part, f"{name}[{key!r}]")
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        for field in fields(tree):
+            yield from floats(getattr(tree, field.name), f"{name}.{field.name}")
     elif isinstance(tree, list | tuple):
         for i, part in enumerate(tree):
             yield from floats(part, f"{name}[{i}]")

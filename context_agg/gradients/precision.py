@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from context_agg.gradients.central_differences import COARSE, FINE, Steps
-from context_agg.gradients.first_derivative import Backward, Cast, draw, leaves
+from context_agg.gradients.first_derivative import Backward, Cast, draw, leaves, values_of
 from context_agg.gradients.narrowing import fewest_bytes
 from context_agg.gradients.op_call import Differentiable
 
@@ -17,8 +17,7 @@ SETTLED = 1e-6  # the same with finite differences
 ROUGH = 1e-2  # the same in float32, as a GPU may round the factors to TF32
 SIXTEEN_BITS = 5e-2  # the same where the output has no more
 ROUNDED = 1e-15  # what rounding adds to a gradient, in units of the terms that cancel in it
-STEPPED = 1e-9  # the same of finite differences
-ROUGHLY, ROUGHLY_STEPPED = 1e-5, 2e-4  # both in float32
+ROUGHLY = 1e-5  # the same in float32
 UNNOTICED, NOTICED = 1e-10, 1e-6  # relative changes of the inputs, for float32
 
 
@@ -58,37 +57,46 @@ def precision_of(
     Raises:
         Exception: what the function itself raises.
     """
-    usual, rounding, roughly = SETTLED, STEPPED, ROUGHLY_STEPPED
-    if reference is not None:
-        usual, rounding, roughly = EXACT, ROUNDED, ROUGHLY
-    tolerance = usual if tolerance is None else tolerance
+    if tolerance is None:
+        tolerance = SETTLED if reference is None else EXACT
 
     in_float32 = max(tolerance, float32_tolerance)
+    single = Cast(function, torch.float32)
     try:
         outputs = outputs_of(function)
     except Exception:  # perhaps of the dtype: if not, float32 raises the same
-        function = Cast(function, torch.float32)
-        outputs_of(function)
+        outputs_of(single)
         why = "the operator does not take float64, so it is measured in float32"
-        return Precision(function, in_float32, roughly, COARSE, why)
+        return Precision(single, in_float32, ROUGHLY, COARSE, why)
+    if _backward_raises(function) and not _backward_raises(single):
+        why = "the backward does not take float64, so it is measured in float32"
+        return Precision(single, in_float32, ROUGHLY, COARSE, why)
     in_sixteen_bits = max(tolerance, SIXTEEN_BITS)
     if any(y.element_size() < 4 for y in outputs):
         why = "the operator gives its output in 16 bits"
-        return Precision(function, in_sixteen_bits, roughly, None, why)
+        return Precision(function, in_sixteen_bits, ROUGHLY, None, why)
     parties = {"the operator": function} | ({"the reference": reference} if reference else {})
     for party, called in parties.items():
         fewest = fewest_bytes(partial(_both_passes, called))
         if fewest < 4:
             why = f"{party} computes in 16 bits inside"
-            return Precision(function, in_sixteen_bits, roughly, None, why)
+            return Precision(function, in_sixteen_bits, ROUGHLY, None, why)
         if fewest < 8:
             why = f"{party} computes in float32 inside"
-            return Precision(function, in_float32, roughly, COARSE, why)
+            return Precision(function, in_float32, ROUGHLY, COARSE, why)
     in_single = all(torch.equal(y, y.float().to(y.dtype)) for y in outputs)
     if in_single and _is_coarse(function, outputs):
         why = "the operator does not notice a change of 1e-10: it computes in float32 inside"
-        return Precision(function, in_float32, roughly, COARSE, why)
-    return Precision(function, tolerance, rounding)
+        return Precision(function, in_float32, ROUGHLY, COARSE, why)
+    return Precision(function, tolerance, ROUNDED)
+
+
+def _backward_raises(function: Differentiable) -> bool:
+    try:
+        _both_passes(function)
+    except Exception:  # whatever a user's operator raises
+        return True
+    return False
 
 
 def _both_passes(function: Differentiable) -> None:
@@ -107,8 +115,8 @@ def _is_coarse(function: Differentiable, outputs: Sequence[Tensor]) -> bool:
 
 def outputs_of(function: Differentiable, by: float = 0.0) -> tuple[Tensor, ...]:
     """The outputs of the function, with its operands in float64, changed by a factor 1 + `by`."""
-    with torch.no_grad():
-        return function([t.to(torch.float64, copy=True) * (1 + by) for t in function.operands])
+    operands = [t.to(torch.float64, copy=True) for t in function.operands]
+    return values_of(function, [t * (1 + by) for t in operands])
 
 
 def are_equal(ours: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

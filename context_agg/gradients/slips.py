@@ -149,22 +149,26 @@ def operand_slips(
     operands = [operand.detach() for operand in graph.operands]
     names = function.names
 
-    def at(values: Sequence[Tensor]) -> dict[int, Tensor]:
-        moved = Backward(function, [value.clone().requires_grad_() for value in values])
-        return dict(enumerate(moved(grad_outputs)))
+    def at(words: str, values: Sequence[Tensor]) -> Iterator[Slip]:
+        try:
+            moved = Backward(function, [value.clone().requires_grad_() for value in values])
+            gradients = moved(grad_outputs)
+        except Exception:  # whatever a user's operator raises outside the values it is made for
+            return
+        yield Slip(words, dict(enumerate(gradients)))
 
     for i, j in combinations(range(len(operands)), 2):
         if operands[i].shape == operands[j].shape:
             swapped = [*operands]
             swapped[i], swapped[j] = swapped[j], swapped[i]
             words = f"is that for {names[i]} and {names[j]} exchanged: saved in the wrong order?"
-            yield Slip(words, at(swapped))
+            yield from at(words, swapped)
     for i, operand in enumerate(operands):
         for y in graph.outputs:
             if y.shape == operand.shape:
                 replaced = [*operands]
                 replaced[i] = y.detach()
-                yield Slip(f"is taken at the output, not at {names[i]}", at(replaced))
+                yield from at(f"is taken at the output, not at {names[i]}", replaced)
 
 
 def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[tuple[float, str]]:

@@ -29,6 +29,9 @@ class Truth(Protocol):
     def settled(self) -> Sequence[Tensor]:
         """For every operand, the entries whose right gradient is known."""
 
+    def doubt(self, grad_outputs: Sequence[Tensor]) -> list[Tensor]:
+        """How far each entry of the right gradients may be off, as they were measured."""
+
     def __call__(self, grad_outputs: Sequence[Tensor]) -> list[Tensor]: ...
 
 
@@ -37,12 +40,16 @@ class ReferenceTruth(Backward):
 
     def __init__(self, function: Differentiable, operands: Sequence[Tensor]) -> None:
         super().__init__(function, operands)
-        gradients = super().__call__([torch.ones_like(y) for y in self.outputs])
+        gradients = super().__call__([y.isfinite().to(y.dtype) for y in self.outputs])
         self.settled = [gradient.isfinite() for gradient in gradients]
 
     def __call__(self, grad_outputs: Sequence[Tensor | None]) -> list[Tensor]:
         gradients = super().__call__(grad_outputs)
         return [torch.where(a, g, 0) for a, g in zip(self.settled, gradients, strict=True)]
+
+    def doubt(self, grad_outputs: Sequence[Tensor]) -> list[Tensor]:
+        """None."""
+        return [torch.zeros_like(operand) for operand in self.operands]
 
 
 class DifferenceTruth:
@@ -54,17 +61,25 @@ class DifferenceTruth:
         differences = Differences(function, operands, steps)
         self.operands, self.outputs = differences.operands, differences.outputs
         parts = [differences.derivatives(number) for number in range(len(self.operands))]
-        self._jacobians = [torch.where(settled[:, None], d, 0) for d, settled in parts]
+        self._jacobians = [torch.where(settled[:, None], d, 0) for d, _, settled in parts]
+        self._doubts = [torch.where(settled[:, None], doubt, 0) for _, doubt, settled in parts]
         self.settled = [
             settled.view(operand.shape)
-            for (_, settled), operand in zip(parts, self.operands, strict=True)
+            for (*_, settled), operand in zip(parts, self.operands, strict=True)
         ]
 
     def __call__(self, grad_outputs: Sequence[Tensor]) -> list[Tensor]:
+        return self._times(self._jacobians, grad_outputs)
+
+    def doubt(self, grad_outputs: Sequence[Tensor]) -> list[Tensor]:
+        """What rounding and the steps may have done to the differences."""
+        return self._times(self._doubts, [g.abs() for g in grad_outputs])
+
+    def _times(self, matrices: Sequence[Tensor], grad_outputs: Sequence[Tensor]) -> list[Tensor]:
         flat = torch.cat([g.flatten() for g in grad_outputs])
         return [
-            (jacobian @ flat).view(operand.shape)
-            for jacobian, operand in zip(self._jacobians, self.operands, strict=True)
+            (matrix @ flat).view(operand.shape)
+            for matrix, operand in zip(matrices, self.operands, strict=True)
         ]
 
 

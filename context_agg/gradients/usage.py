@@ -5,24 +5,35 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from context_agg.gradients.first_derivative import Backward, largest, leaves
+from context_agg.gradients.first_derivative import Backward, copied, largest, leaves
 from context_agg.gradients.op_call import Differentiable
+from context_agg.gradients.precision import SIXTEEN_BITS
 from context_agg.gradients.raised import said
 
-MOST_ALONE = 20  # operands, each of which takes a forward pass
+MOST_ALONE = 20  # operands, each of which takes two forward passes
+SCALE = 1024.0  # of grad_output; a power of 2, which rounds nothing
+OTHERS_ARE_NONE = "grad_output of the others is None then"
 
 
 def faults_in_use(
-    function: Differentiable, grad_outputs: Sequence[Tensor], tolerance: float
+    function: Differentiable,
+    dtypes: set[torch.dtype],
+    grad_outputs: Sequence[Tensor],
+    tolerance: float,
 ) -> Iterator[str]:
     """What goes wrong in a use in which the gradients should stay what they are.
 
     Args:
         function: the function, whose gradients are right where all operands require one.
+        dtypes: those of the inputs that were given.
         grad_outputs: the gradients at its outputs.
         tolerance: largest difference that counts as rounding, in units of the largest gradient.
     """
     usual = Backward(function, leaves(function.operands))
+    yield from _in_dtypes(function, dtypes, grad_outputs)
+    yield from _of_one_output(usual, function.names, grad_outputs, tolerance)
+    if tolerance < SIXTEEN_BITS:  # where there is room for other sizes
+        yield from _of_other_sizes(usual, function.names, grad_outputs, tolerance)
     transposed = [_transposed(g) for g in grad_outputs]
     ones = [torch.ones_like(g) for g in grad_outputs]
     expanded = [g.new_ones(()).expand(g.shape) for g in grad_outputs]
@@ -40,33 +51,100 @@ def faults_in_use(
             if not _agree(a, b, right, tolerance):
                 yield f"grad_{name} differs where grad_output {words}"
     # last, as it may tell the parameters of a module that they require no gradient
-    yield from _of_one_operand(function, _dense(usual.given(grad_outputs)), grad_outputs, tolerance)
+    yield from _of_some_operands(function, usual(grad_outputs), grad_outputs, tolerance)
 
 
-def _of_one_operand(
+def unseen_changes(function: Differentiable) -> Iterator[str]:
+    """What the forward changes in place without autograd noticing; a running mean may be meant."""
+    operands = leaves(function.operands)
+    given = copied(operands)
+    before = [tensor.grad_fn for tensor in given]
+    with torch.enable_grad():
+        function(given)
+    for name, operand, tensor, node in zip(function.names, operands, given, before, strict=True):
+        changed = not torch.allclose(tensor, operand, rtol=0, atol=0, equal_nan=True)
+        if changed and tensor.grad_fn is node:
+            yield (
+                f"the forward changes {name} in place, and autograd does not know: that takes "
+                "ctx.mark_dirty"
+            )
+
+
+def _in_dtypes(
+    function: Differentiable, dtypes: set[torch.dtype], grad_outputs: Sequence[Tensor]
+) -> Iterator[str]:
+    """Where the backward raises in the dtype of the inputs, which the forward takes."""
+    for dtype in dtypes - {torch.float64} if len(dtypes) == 1 else ():
+        operands = [t.to(dtype, copy=True).requires_grad_() for t in function.operands]
+        try:
+            backward = Backward(function, operands)
+        except Exception:  # it does not take this dtype, and says so
+            continue
+        try:
+            backward([g.to(y) for g, y in zip(grad_outputs, backward.outputs, strict=True)])
+        except Exception as error:  # whatever a user's operator raises
+            yield f"the backward raised {said(error)} in {dtype}, the dtype of the inputs"
+
+
+def _of_one_output(
+    usual: Backward, names: Sequence[str], grad_outputs: Sequence[Tensor], tolerance: float
+) -> Iterator[str]:
+    """What differs where one output is used, and grad_output of the others is None, not 0."""
+    if len(grad_outputs) < 2:
+        return
+    for k, g in enumerate(grad_outputs):
+        others = [g if i == k else torch.zeros_like(h) for i, h in enumerate(grad_outputs)]
+        right = usual(others)
+        found = usual([g if i == k else None for i in range(len(grad_outputs))])
+        for name, a, b in zip(names, found, right, strict=True):
+            if not _agree(a, b, right, tolerance):
+                yield f"grad_{name} differs where only y[{k}] is used: {OTHERS_ARE_NONE}"
+
+
+def _of_other_sizes(
+    usual: Backward, names: Sequence[str], grad_outputs: Sequence[Tensor], tolerance: float
+) -> Iterator[str]:
+    """What differs where grad_output is much larger or smaller, as with another loss."""
+    right = usual(grad_outputs)
+    for size, words in ((SCALE, f"{SCALE:g} times"), (1 / SCALE, f"1/{SCALE:g}")):
+        found = [gradient / size for gradient in usual([size * g for g in grad_outputs])]
+        for name, a, b in zip(names, found, right, strict=True):
+            if not _agree(a, b, right, tolerance):
+                yield f"grad_{name} is not linear in grad_output: it differs at {words} its size"
+
+
+def _of_some_operands(
     function: Differentiable,
-    usual: Sequence[Tensor | None],
+    usual: Sequence[Tensor],
     grad_outputs: Sequence[Tensor],
     tolerance: float,
 ) -> Iterator[str]:
-    """The gradient of every operand, with no gradient asked of the others."""
-    if len(function.operands) < 2:
-        return
-    for i, name in list(enumerate(function.names))[:MOST_ALONE]:
-        if usual[i] is None:
-            continue
-        words = f"where only {name} requires a gradient: is needs_input_grad read right?"
-        operands = [operand.to(torch.float64, copy=True) for operand in function.operands]
-        operands[i].requires_grad_()
-        try:
-            found = Backward(function, operands).given(grad_outputs)[i]
-        except Exception as error:  # whatever a user's operator raises
-            yield f"the backward raised {said(error)} {words}"
-            continue
-        if found is None:
-            yield f"grad_{name} is missing {words}"
-        elif not _agree(found, usual[i], usual, tolerance):
-            yield f"grad_{name} differs {words}"
+    """The gradients of each operand alone, and of all but each."""
+    numbers = set(range(len(function.operands)))
+    for i, name in list(enumerate(function.names))[:MOST_ALONE] if len(numbers) > 1 else ():
+        cases = [({i}, f"where only {name} requires a gradient")]
+        if len(numbers) > 2:
+            cases.append((numbers - {i}, f"where {name} requires no gradient"))
+        for asked, where in cases:
+            words = f"{where}: is needs_input_grad read right?"
+            operands = [operand.to(torch.float64, copy=True) for operand in function.operands]
+            for number in asked:
+                operands[number].requires_grad_()
+            try:
+                backward = Backward(function, operands)
+            except Exception:  # a forward that differentiates by an operand itself, for one
+                continue
+            try:
+                found = backward.given(grad_outputs)
+            except Exception as error:  # whatever a user's operator raises
+                yield f"the backward raised {said(error)} {words}"
+                continue
+            for number in sorted(asked):
+                what, gradient, right = function.names[number], found[number], usual[number]
+                if gradient is None and right.any():
+                    yield f"grad_{what} is missing {words}"
+                elif gradient is not None and not _agree(gradient, right, usual, tolerance):
+                    yield f"grad_{what} differs {words}"
 
 
 def _agree(
