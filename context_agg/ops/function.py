@@ -16,6 +16,9 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., object])
 Grads = tuple[Tensor | None, Tensor | None, Tensor | None]
 """grad_x, grad_weight and grad_bias; None for a gradient that is not needed."""
 
+Needs = tuple[bool, bool, bool]
+"""Whether the gradients of x, weight and bias are needed."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -32,9 +35,7 @@ class Rule:
     """
 
     forward: Callable[[Tensor, Tensor, Tensor | None, int, bool], Tensor]
-    backward: Callable[
-        [Tensor, Tensor, Tensor, Tensor | None, int, bool, tuple[bool, bool, bool]], Grads
-    ]
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor | None, int, bool, Needs], Grads]
 
 
 def with_signature(function: AnyFunction) -> AnyFunction:

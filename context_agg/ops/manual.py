@@ -10,9 +10,9 @@ from functools import partial
 from torch import Tensor
 
 from context_agg.ops import rules
-from context_agg.ops.function import Grads, Rule
+from context_agg.ops.function import Grads, Needs, Rule
 from context_agg.ops.native import kernels
-from context_agg.ops.native.rule import NATIVE, conv, corr
+from context_agg.ops.native.rule import NATIVE, conv, conv_backward
 
 
 def is_native(x: Tensor, out_channels: int) -> bool:
@@ -33,7 +33,7 @@ def backward(
     y: Tensor | None,
     dilation: int,
     relu: bool,
-    needs: tuple[bool, bool, bool],
+    needs: Needs,
 ) -> Grads:
     """As `rules.backward`."""
     rule = NATIVE if is_native(x, weight.shape[0]) else rules.MANUAL_TORCH
@@ -59,7 +59,7 @@ def grad_weight(grad_output: Tensor, x: Tensor, kernel_size: int, dilation: int)
     if not is_native(x, maps):
         return rules.grad_weight(grad_output, x, kernel_size, dilation)
     weight = x.new_zeros(maps, x.shape[1], kernel_size, kernel_size)  # any: it is not needed
-    return corr(grad_output, x, weight, None, dilation, (False, True, False))[1]
+    return conv_backward(grad_output, x, weight, None, dilation, (False, True, False))[1]
 
 
 backward_in_pieces = partial(rules.backward, grad_x=grad_x, grad_weight=grad_weight)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from context_agg.ops.function import Grads, Rule
+from context_agg.ops.function import Grads, Needs, Rule
 from context_agg.ops.manual import backward, backward_in_pieces, forward, grad_weight, grad_x
 
 
@@ -22,7 +22,7 @@ def backward_undilated(
     y: Tensor | None,
     dilation: int,
     relu: bool,
-    needs: tuple[bool, bool, bool],
+    needs: Needs,
 ) -> Grads:
     """All gradients as if the dilation were 1."""
     del dilation
@@ -55,7 +55,7 @@ def backward_through(
     y: Tensor | None,
     dilation: int,
     relu: bool,
-    needs: tuple[bool, bool, bool],
+    needs: Needs,
     *,
     kernel: Callable[[Tensor, int], Tensor],
 ) -> Grads:

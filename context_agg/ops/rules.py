@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from context_agg.ops.function import Grads, Rule
+from context_agg.ops.function import Grads, Needs, Rule
 
 # manual_torch: the forward is one convolution, the backward two correlations and a sum.
 
@@ -67,7 +67,7 @@ def backward(
     y: Tensor | None,
     dilation: int,
     relu: bool,
-    needs: tuple[bool, bool, bool],
+    needs: Needs,
     *,
     grad_x: Callable[[Tensor, Tensor, int], Tensor] = grad_x,
     grad_weight: Callable[[Tensor, Tensor, int, int], Tensor] = grad_weight,

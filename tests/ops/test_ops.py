@@ -226,7 +226,8 @@ def test_the_recorder_sees_the_convolution_backward_of_pytorch() -> None:
 def test_no_backward_primitive_of_pytorch_runs(name: str) -> None:
     with recorded_backward(name, (True, True, True)) as calls:
         assert calls
-        assert not [call for call in calls if "backward" in call]
+        ours = {"conv_backward"}  # the compiled kernel; PyTorch's is convolution_backward
+        assert not [call for call in calls if "backward" in call and call not in ours]
 
 
 def test_the_textbook_form_uses_no_convolution_at_all() -> None:

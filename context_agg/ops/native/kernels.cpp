@@ -525,7 +525,7 @@ extern "C" void conv(
 // The gradients of conv: grad (N, H, W, K) at its output, y (N, H, W, K) its output if it had a
 // ReLU, else null -> grad_x (N, H, W, C), grad_weight (K, C, SIDE, SIDE), grad_bias (K); one that
 // is null is not computed.
-extern "C" void corr(
+extern "C" void conv_backward(
     const T* grad, const T* x, const T* weight, const T* y, T* grad_x, T* grad_weight, T* grad_bias,
     Int N, Int H, Int W, Int dilation, int threads) {
     using P = Packing<C, K>;

@@ -7,6 +7,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from context_agg.ops.function import Needs
 from context_agg.ops.native.compiler import Shape, compiler, libraries
 
 SCALARS = {torch.float32: "float", torch.float64: "double"}
@@ -53,13 +54,13 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bo
     return y
 
 
-def corr(
+def conv_backward(
     grad_output: Tensor,
     x: Tensor,
     weight: Tensor,
     y: Tensor | None,
     dilation: int,
-    needs: tuple[bool, bool, bool],
+    needs: Needs,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of `conv`; one that is not needed is empty.
 
@@ -80,7 +81,7 @@ def corr(
         return grads[0].zero_(), grads[1].zero_(), grads[2].zero_()
     wanted = (grad if need else None for grad, need in zip(grads, needs, strict=True))
     tensors = map(_pointer, (grad_output, x, weight, y, *wanted))
-    _library(weight).corr(*tensors, *_sizes(x, dilation), _threads())
+    _library(weight).conv_backward(*tensors, *_sizes(x, dilation), _threads())
     return grads
 
 
@@ -96,9 +97,7 @@ def empty_maps(like: Tensor, maps: int) -> Tensor:
     )
 
 
-def empty_grads(
-    x: Tensor, weight: Tensor, needs: tuple[bool, bool, bool]
-) -> tuple[Tensor, Tensor, Tensor]:
+def empty_grads(x: Tensor, weight: Tensor, needs: Needs) -> tuple[Tensor, Tensor, Tensor]:
     """Uninitialised gradients of x, weight and bias; one that is not needed has no elements."""
     return (
         empty_maps(x, x.shape[1]) if needs[0] else x.new_empty(0),

@@ -1,4 +1,4 @@
-"""Registers the compiled kernels with PyTorch: two operators, `conv` and `corr`.
+"""Registers the compiled kernels with PyTorch: two operators, `conv` and `conv_backward`.
 
 They have shapes for tensors without data and a rule for vmap, but no derivative: that is the
 business of the autograd.Functions that call them.
@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from context_agg.ops.function import Needs
 from context_agg.ops.native import kernels
-
-Needs = tuple[bool, bool, bool]
 
 _torch: Any = torch.library  # it has no types
 _LIBRARY = _torch.Library("context_agg", "DEF")
@@ -21,22 +20,22 @@ _LIBRARY.define(
     tags=torch.Tag.pt2_compliant_tag,
 )
 _LIBRARY.define(
-    "corr(Tensor grad_output, Tensor x, Tensor weight, Tensor? y, int dilation, bool[3] needs)"
-    " -> (Tensor, Tensor, Tensor)",
+    "conv_backward(Tensor grad_output, Tensor x, Tensor weight, Tensor? y, int dilation,"
+    " bool[3] needs) -> (Tensor, Tensor, Tensor)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 _LIBRARY.impl("conv", kernels.conv, "CPU")
-_LIBRARY.impl("corr", kernels.corr, "CPU")
+_LIBRARY.impl("conv_backward", kernels.conv_backward, "CPU")
 
 conv = torch.ops.context_agg.conv.default
-corr = torch.ops.context_agg.corr.default
+conv_backward = torch.ops.context_agg.conv_backward.default
 
 
 def _conv_fake(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, relu: bool) -> Tensor:
     return kernels.empty_maps(x, weight.shape[0])
 
 
-def _corr_fake(
+def _conv_backward_fake(
     grad_output: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, dilation: int, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor]:
     return kernels.empty_grads(x, weight, needs)
@@ -60,7 +59,7 @@ def _conv_vmap(
     return torch.stack([conv(*sample, dilation, relu) for sample in samples]), 0
 
 
-def _corr_vmap(
+def _conv_backward_vmap(
     info: Any,
     in_dims: tuple[int | None, ...],
     grad_output: Tensor,
@@ -71,7 +70,7 @@ def _corr_vmap(
     needs: Needs,
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     samples = _samples(info, in_dims, grad_output, x, weight, y)
-    grads = zip(*(corr(*sample, dilation, needs) for sample in samples), strict=True)
+    grads = zip(*(conv_backward(*sample, dilation, needs) for sample in samples), strict=True)
     return tuple(map(torch.stack, grads)), (0, 0, 0)
 
 
@@ -92,6 +91,6 @@ def _samples(
 
 
 _torch.register_fake("context_agg::conv", _conv_fake, lib=_LIBRARY)
-_torch.register_fake("context_agg::corr", _corr_fake, lib=_LIBRARY)
+_torch.register_fake("context_agg::conv_backward", _conv_backward_fake, lib=_LIBRARY)
 _torch.register_vmap("context_agg::conv", _conv_vmap, lib=_LIBRARY)
-_torch.register_vmap("context_agg::corr", _corr_vmap, lib=_LIBRARY)
+_torch.register_vmap("context_agg::conv_backward", _conv_backward_vmap, lib=_LIBRARY)

@@ -8,21 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from context_agg.ops.function import Grads, Rule, apply, with_signature
+from context_agg.ops.function import Grads, Needs, Rule, apply, with_signature
 from context_agg.ops.native import operators
 
-Needs = tuple[bool, bool, bool]
 
-
-class ReverseCorr(torch.autograd.Function):
+class ReverseConvBackward(torch.autograd.Function):
     """The backward pass of a layer as a function of its own, which has derivatives again.
 
     With G = grad_output where y > 0, else 0, it computes
 
         grad_x = convT(G, weight),  grad_weight = corr(x, G),  grad_bias = sum(G).
 
-    All three are linear in G, and in weight or x, so its derivatives are convolutions (`Conv`) and
-    correlations (`Corr`). y only says where the ReLU lets pass; that has no derivative.
+    All three are linear in G, and in weight or x, so its derivatives are convolutions and
+    backward passes again. y only says where the ReLU lets pass; that has no derivative.
     """
 
     generate_vmap_rule = True
@@ -37,7 +35,7 @@ class ReverseCorr(torch.autograd.Function):
         dilation: int,
         *needs: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        grads: tuple[Tensor, Tensor, Tensor] = operators.corr(
+        grads: tuple[Tensor, Tensor, Tensor] = operators.conv_backward(
             grad_output, x, weight, y, dilation, needs
         )
         return grads
@@ -71,13 +69,13 @@ class ReverseCorr(torch.autograd.Function):
             if back is not None and y is not None:
                 back = torch.where(y > 0, back, 0)
         if need_x and to_w is not None:
-            seen = corr(grad_output, x, to_w, y, d, (True, False, False))[0]
+            seen = conv_backward(grad_output, x, to_w, y, d, (True, False, False))[0]
         if need_weight and to_x is not None:
-            weights = corr(grad_output, to_x, weight, y, d, (False, True, False))[1]
+            weights = conv_backward(grad_output, to_x, weight, y, d, (False, True, False))[1]
         return back, seen, weights, *5 * [None]
 
 
-class Corr(ReverseCorr):
+class ConvBackward(ReverseConvBackward):
     """The same, with forward mode; torch.compile takes no Function with that."""
 
     @staticmethod
@@ -90,20 +88,23 @@ class Corr(ReverseCorr):
     ) -> tuple[Tensor, Tensor, Tensor]:
         grad_output, x, weight, y = ctx.saved_tensors
         needs: Needs = ctx.needs
-        zeros = torch.zeros_like(grad_output) if along_grad is None else along_grad
-        grads = list(corr(zeros, x, weight, y, ctx.dilation, needs))
+        along = torch.zeros_like(grad_output) if along_grad is None else along_grad
+        grads = list(conv_backward(along, x, weight, y, ctx.dilation, needs))
         if along_weight is not None and needs[0]:
             only_x = (True, False, False)
-            grads[0] = grads[0] + corr(grad_output, x, along_weight, y, ctx.dilation, only_x)[0]
+            grads[0] = (
+                grads[0] + conv_backward(grad_output, x, along_weight, y, ctx.dilation, only_x)[0]
+            )
         if along_x is not None and needs[1]:
             only_weight = (False, True, False)
             grads[1] = (
-                grads[1] + corr(grad_output, along_x, weight, y, ctx.dilation, only_weight)[1]
+                grads[1]
+                + conv_backward(grad_output, along_x, weight, y, ctx.dilation, only_weight)[1]
             )
         return grads[0], grads[1], grads[2]
 
 
-def corr(
+def conv_backward(
     grad_output: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, dilation: int, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor]:
     """grad_x, grad_weight and grad_bias of `conv`; one that is not needed is empty.
@@ -116,7 +117,7 @@ def corr(
         dilation: its dilation.
         needs: whether the gradients of x, weight and bias are needed.
     """
-    function = ReverseCorr if torch.compiler.is_compiling() else Corr
+    function = ReverseConvBackward if torch.compiler.is_compiling() else ConvBackward
     grads: tuple[Tensor, Tensor, Tensor] = function.apply(
         grad_output, x, weight, y, dilation, *needs
     )
@@ -139,7 +140,7 @@ def backward(
 ) -> Grads:
     """The gradients of a layer that are needed, in one pass over its images."""
     del relu  # y says it
-    grads = corr(grad_output, x, weight, y, dilation, needs)
+    grads = conv_backward(grad_output, x, weight, y, dilation, needs)
     grad_x, grad_weight, grad_bias = (
         grad if need else None for grad, need in zip(grads, needs, strict=True)
     )

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from context_agg.ops import get_conv_op
 from context_agg.ops.native import kernels, operators
-from context_agg.ops.native.rule import conv, corr
+from context_agg.ops.native.rule import conv, conv_backward
 from tests.operands import operands
 
 # Every way to fill vectors occurs: 20 = two vectors of 8 and a half one, 11 odd, 1 to 1 by pixels.
@@ -60,7 +60,7 @@ def test_corr_is_the_adjoint_of_conv_in_x_and_in_weight(
     x, weight, _ = (t.detach() for t in operands(2, *maps, 3, *size, seed=seed))
     y = operators.conv(x, weight, None, dilation, False)
     grad_output = torch.randn_like(y)
-    grad_x, grad_weight, _ = operators.corr(grad_output, x, weight, None, dilation, ALL)
+    grad_x, grad_weight, _ = operators.conv_backward(grad_output, x, weight, None, dilation, ALL)
     scale = y.norm() * grad_output.norm()
     assert ((y * grad_output).sum() - (x * grad_x).sum()).abs() <= 1e-12 * scale
     assert ((y * grad_output).sum() - (weight * grad_weight).sum()).abs() <= 1e-12 * scale
@@ -142,7 +142,7 @@ def test_corr_has_derivatives_for_each_of_its_outputs_alone(needs: tuple[bool, b
     grad_output = torch.randn_like(y).requires_grad_()
 
     def wanted(grad_output: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        return corr(grad_output, x, weight, y, 2, needs)[needs.index(True)]
+        return conv_backward(grad_output, x, weight, y, 2, needs)[needs.index(True)]
 
     assert gradcheck(wanted, (grad_output, x, weight), check_forward_ad=True)
 
@@ -153,7 +153,9 @@ def test_the_operators_are_registered_as_pytorch_wants_them() -> None:
     for arguments in ((x, weight, bias, 2, True), (x, weight, None, 9, False)):
         torch.library.opcheck(operators.conv, arguments)
     for mask, needs in ((y, ALL), (None, (True, False, True))):
-        torch.library.opcheck(operators.corr, (torch.randn_like(y), x, weight, mask, 2, needs))
+        torch.library.opcheck(
+            operators.conv_backward, (torch.randn_like(y), x, weight, mask, 2, needs)
+        )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -165,10 +167,12 @@ def test_what_is_not_finite_reaches_only_what_sees_it(maps: tuple[int, int], bad
     seen = torch.zeros(3, 9, 8, dtype=torch.bool)
     seen[1, 1:8:3, 0:7:3] = True
     assert torch.equal(~y.isfinite().all(1), seen)
-    grads = operators.corr(x.new_ones(y.shape), x * 0 + 1, weight, y * 0 + 1, 3, ALL)
+    grads = operators.conv_backward(x.new_ones(y.shape), x * 0 + 1, weight, y * 0 + 1, 3, ALL)
     grad_output = torch.ones_like(y)
     grad_output[1, :, 4, 3] = bad
-    grad_x, _, grad_bias = operators.corr(grad_output, x.nan_to_num(), weight, None, 3, ALL)
+    grad_x, _, grad_bias = operators.conv_backward(
+        grad_output, x.nan_to_num(), weight, None, 3, ALL
+    )
     assert torch.equal(~grad_x.isfinite().all(1), seen)
     assert not grad_bias.isfinite().any()
     assert grads[0].isfinite().all()  # a mask that is NaN lets nothing pass
