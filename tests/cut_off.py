@@ -1,5 +1,6 @@
 """A run that is cut off in the middle."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ class Killed(BaseException):
     pass
 
 
-def cut_off(number: int, run_dir: Path, *overrides: str, method: str = "training_step") -> None:
+def cut_off(
+    number: int,
+    run_dir: Path,
+    *overrides: str,
+    method: str = "training_step",
+    run: Callable[..., object] = run,
+) -> None:
     """Trains a run that ends in its n-th call of a method of the learner."""
     original = getattr(Learner, method)
     left = number

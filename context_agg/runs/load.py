@@ -17,6 +17,9 @@ from context_agg.runs.records import read_spec
 from context_agg.runs.settings import built_from, read_settings
 
 PREFIX = "network."  # of the names that a checkpoint gives to the network's weights
+REAL = (torch.float32, torch.float64)
+COUNTS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""Of buffers alone, such as the number of batches that BatchNorm has seen."""
 
 
 def read_weights(run_dir: Path) -> dict[str, Tensor]:
@@ -61,8 +64,8 @@ def _problem(value: Any, most: int) -> str | None:
         return f"is not a plain tensor ({type(value).__name__})"
     if value.nbytes > most:
         return f"has {value.numel():,} elements, more than its file holds"
-    if value.dtype not in (torch.float32, torch.float64):
-        return f"is of type {value.dtype}, not float32 or float64"
+    if value.dtype not in REAL + COUNTS:
+        return f"is of type {value.dtype}, not float32 or float64, nor of whole numbers"
     if not value.isfinite().all():
         return "is not finite (NaN or infinite)"
     return None
@@ -90,6 +93,25 @@ def check_fit(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> 
             raise ValueError(
                 f"{run_dir}: the weights do not fit {SETTINGS}: {name} is {theirs}, but in a "
                 f"network with these settings {ours}"
+            )
+    check_types(network, weights, run_dir)
+
+
+def check_types(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
+    """Rejects whole numbers where a network has real ones, and the other way round.
+
+    Real ones are float32 or float64, whatever the network has; of whole ones the type is the same.
+
+    Raises:
+        ValueError: naming the first that is of another type.
+    """
+    for name, ours in network.state_dict().items():
+        if name not in weights or (theirs := weights[name].dtype) == ours.dtype:
+            continue
+        if not (theirs in REAL and ours.dtype in REAL):
+            raise ValueError(
+                f"{run_dir}: the weights do not fit {SETTINGS}: {name} is of type {theirs}, but in "
+                f"a network with these settings {ours.dtype}"
             )
 
 

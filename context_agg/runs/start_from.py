@@ -9,7 +9,7 @@ from torch import nn
 
 from context_agg.data.spec import DataSpec
 from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
-from context_agg.runs.load import read_weights
+from context_agg.runs.load import check_types, read_weights
 from context_agg.runs.records import read_spec
 from context_agg.runs.settings import read_settings
 
@@ -82,6 +82,7 @@ def start_from(cfg: DictConfig, network: nn.Module, spec: DataSpec) -> None:
     except RuntimeError as error:
         _, detail, *_ = str(error).splitlines()
         raise ValueError(f"{start} a layer of another size: {detail.strip()}") from None
+    check_types(network, weights, run_dir)
     if other := _parts(missing) & _parts(weights) | _parts(extra) & parts:
         raise ValueError(f"{start} other layers in {_list(other)}; the networks must be the same")
     if extra:

@@ -211,7 +211,7 @@ def state(**weights: Any) -> dict[str, Any]:
         (state(weight="strings"), "weight is not a plain tensor (str)"),
         (state(weight=torch.eye(2).to_sparse()), "best.ckpt"),  # torch may refuse it first
         (state(weight=torch.zeros(1).expand(10**12)), "more than its file holds"),
-        (state(weight=torch.arange(3)), "weight is of type torch.int64"),
+        (state(weight=torch.ones(3).half()), "weight is of type torch.float16"),
         (state(weight=torch.tensor([1, torch.nan])), "weight is not finite (NaN or infinite)"),
         (state(weight=torch.ones(2)), "the weights do not fit .hydra/config.yaml"),
         (Harmful(), "holds more than tensors and plain values (posix.mkdir), which could run any"),

@@ -21,6 +21,10 @@ def test_the_average_forgets_the_start_and_then_has_its_decay() -> None:
     assert late.item() == pytest.approx(0.999)
 
 
+def test_whole_numbers_are_not_averaged() -> None:
+    assert warm_ema(0.9)(torch.tensor(3), torch.tensor(7), 100).item() == 7
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_a_decay_that_is_none_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match=r"decay=.* must be"):
