@@ -62,7 +62,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
-            # Lightning does this too, but not if the schedule has asked for the loader before
+            # Lightning does this too, but not if a callback has asked for the loader before, as
+            # `trainer.estimated_stepping_batches` does
             _loader(trainer).load_state_dict(self._resumed["position"])
             others = self._resumed.get("random_of_others", [])
             state = [self._resumed["random"], *others][rank()]

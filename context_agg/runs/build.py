@@ -10,7 +10,6 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig, OmegaConf
@@ -30,7 +29,9 @@ from context_agg.runs.demands import check_batches, check_front_end_maps, check_
 from context_agg.runs.memory import check_memory, check_step, size_keys
 from context_agg.runs.parts import make
 from context_agg.runs.run_logger import RunLogger
+from context_agg.runs.schedule import make_schedule
 from context_agg.runs.start_from import starts_from_imagenet
+from context_agg.runs.steps import steps
 from context_agg.training.class_weights import class_frequencies
 from context_agg.training.learner import Learner
 from context_agg.training.losses import WeightedCrossEntropy
@@ -90,12 +91,14 @@ def build_learner(cfg: DictConfig, network: nn.Module, data: ImageData) -> Learn
         network.double()
     if cfg.compile:
         network.compile()
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = make(Optimizer, "optimizer", cfg.optimizer, trained)
-    loss, schedule = make(nn.Module, "loss", cfg.loss), instantiate(cfg.get("schedule"))
+    optimizer = _optimizer(cfg, network)
+    loss = make(nn.Module, "loss", cfg.loss)
     if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
         loss.balance(class_frequencies(data.training_labels(), len(data.spec.classes)))
     check_loss(loss, data.spec)
+    schedule = make_schedule(
+        cfg.get("schedule"), optimizer, steps(cfg, len(data.train_dataloader()))
+    )
     return Learner(network, optimizer, data.spec, loss, schedule)
 
 
@@ -150,7 +153,7 @@ def network_without_memory(cfg: DictConfig, spec: DataSpec) -> nn.Module:
 
 
 def check_parts(configs: Iterable[DictConfig]) -> None:
-    """Makes the data, network, loss and callbacks of every run of a sweep, before the first run.
+    """Makes the parts of every run of a sweep, before the first run: data, network, loss and so on.
 
     Data are read once, and once more for every value of theirs that the sweep varies.
 
@@ -158,18 +161,22 @@ def check_parts(configs: Iterable[DictConfig]) -> None:
         InstantiationException: for a value that a constructor rejects.
         OSError, ValueError: if weights to start from are missing.
     """
-    specs: dict[str, DataSpec] = {}
+    found: dict[str, tuple[DataSpec, int]] = {}  # with the number of training batches
     from_imagenet: list[VGGFrontEnd] = []
     for cfg in map(copy.deepcopy, configs):  # instantiate resolves interpolations in place
         data = OmegaConf.to_yaml(cfg.data)  # the seed in it is an interpolation still
-        if data not in specs:
-            specs[data] = make(ImageData, "data", cfg.data).spec
-        from_imagenet += starts_from_imagenet(cfg, check_network(cfg, specs[data]))
+        if data not in found:
+            read = make(ImageData, "data", cfg.data)
+            found[data] = read.spec, len(read.train_dataloader())
+        spec, batches = found[data]
+        network = check_network(cfg, spec)
+        from_imagenet += starts_from_imagenet(cfg, network)
+        make_schedule(cfg.get("schedule"), _optimizer(cfg, network), steps(cfg, batches))
         loss = make(nn.Module, "loss", cfg.loss)
         if isinstance(loss, WeightedCrossEntropy) and loss.from_data:
-            loss.balance(torch.ones(len(specs[data].classes)))  # any will do to try it
-        check_loss(loss, specs[data])
-        build_callbacks(cfg, specs[data])
+            loss.balance(torch.ones(len(spec.classes)))  # any will do to try it
+        check_loss(loss, spec)
+        build_callbacks(cfg, spec)
     if from_imagenet:
         imagenet_file()
 
@@ -247,6 +254,11 @@ def _channels_last(cfg: DictConfig) -> bool:
     """Whether this layout is faster than NCHW; docs/benchmarks.md has what was measured."""
     fast = cfg.backprop == "auto" or is_native(cfg.backprop, torch.device("cpu"), torch.float32, 1)
     return accelerator(cfg) == "cpu" and fast
+
+
+def _optimizer(cfg: DictConfig, network: nn.Module) -> Optimizer:
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return make(Optimizer, "optimizer", cfg.optimizer, trained)
 
 
 def _part(network: nn.Module, key: str, name: str) -> nn.Module:

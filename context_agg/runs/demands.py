@@ -10,6 +10,7 @@ from context_agg.data.spec import DataSpec
 from context_agg.networks.context_net import ContextNet
 from context_agg.runs.memory import available
 from context_agg.runs.parts import make
+from context_agg.runs.steps import batches
 
 
 def check_batches(cfg: DictConfig, data: ImageData) -> None:
@@ -18,22 +19,21 @@ def check_batches(cfg: DictConfig, data: ImageData) -> None:
     Raises:
         ValueError: for one of these.
     """
-    batches = {
+    present = {
         "train": len(data.train_dataloader()),
         "val": len(data.val_dataloader()),
         "test": len(data.test_dataloader()),
     }
     used = {}
-    for part, there in batches.items():
+    for part, there in present.items():
         name = f"limit_{part}_batches"
         limit = cfg.trainer.get(name, 1.0)
-        is_share = isinstance(limit, float)
-        if is_share and limit * there < 1:
+        if isinstance(limit, float) and limit * there < 1:
             raise ValueError(
                 f"trainer.{name}={limit} of {there:,} batches is less than one; "
                 f"use trainer.{name}=1 for one batch"
             )
-        used[part] = int(limit * there) if is_share else min(limit, there)
+        used[part] = batches(cfg, part, there)
     if "profile" in cfg.callbacks:
         profile = make(ProfileSteps, "callbacks.profile", cfg.callbacks.profile)
         there, needed = used["train"] * cfg.trainer.max_epochs, profile.warmup + profile.steps

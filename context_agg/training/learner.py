@@ -1,6 +1,5 @@
 """The learner brings together network, loss, metrics and optimizer."""
 
-from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -18,9 +17,6 @@ from context_agg.training.collectives import gather, rank, settle_sums
 from context_agg.training.global_mean import share_of_mean
 from context_agg.training.metrics import MeanIoU, MeanLoss
 
-Schedule = Callable[[Optimizer, int], LRScheduler]
-"""(optimizer, number of training steps) -> scheduler."""
-
 
 class Learner(L.LightningModule):
     """Trains a network and logs the loss and accuracy of every epoch, and IoU for dense data.
@@ -33,7 +29,7 @@ class Learner(L.LightningModule):
         optimizer: optimizer of the network's parameters.
         spec: description of the data.
         loss: (logits, target) -> scalar, the mean over the batch; cross-entropy by default.
-        schedule: makes a schedule of the learning rate per step; by default it is constant.
+        schedule: of the optimizer's learning rate, by step; by default it is constant.
 
     Raises:
         ValueError: if the data are dense and the loss does not support them.
@@ -45,7 +41,7 @@ class Learner(L.LightningModule):
         optimizer: Optimizer,
         spec: DataSpec,
         loss: nn.Module | None = None,
-        schedule: Schedule | None = None,
+        schedule: LRScheduler | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -117,10 +113,9 @@ class Learner(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if self.schedule is None:
             return self.optimizer
-        scheduler = self.schedule(self.optimizer, int(self.trainer.estimated_stepping_batches))
         return {
             "optimizer": self.optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            "lr_scheduler": {"scheduler": self.schedule, "interval": "step"},
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

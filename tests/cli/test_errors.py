@@ -178,6 +178,18 @@ MISTAKES = [
         ["trainer.precision=16-mixed needs a CUDA device", "bf16-mixed", "32-true"],
     ),
     (["optimizer.lr=fast"], ["optimizer.lr=fast must be"]),
+    (
+        ["schedule=cosine", "schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"],
+        ["schedule: torch.optim.lr_scheduler.ReduceLROnPlateau needs a score at every step"],
+    ),
+    (
+        ["schedule=cosine", "schedule._target_=torch.optim.lr_scheduler.StepLR"],
+        ["schedule: ", "missing", "'step_size'"],
+    ),
+    (["schedule=cosine", "+schedule.gamma=1"], ["'schedule.gamma'"]),
+    (["schedule=cosine", "schedule._target_=nix"], ["schedule: Error loading 'nix'"]),
+    (["schedule=cosine", "schedule._target_=builtins.dict"], ["schedule: "]),
+    (["+schedule.T_max=5"], ["schedule"]),
     (["optimizer=sgd", "optimizer.momentum=1.5"], ["optimizer.momentum=1.5 must be"]),
     (
         ["optimizer=draft_adam", "optimizer.betas=[0.9,abc]"],

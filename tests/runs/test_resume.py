@@ -51,6 +51,11 @@ def assert_same(ours: object, theirs: object) -> None:
         ("callbacks=random_gradients", "backprop=feedback_alignment"),
         ("trainer.precision=64-true",),
         ("schedule=cosine",),
+        (
+            "schedule=cosine",
+            "schedule._target_=torch.optim.lr_scheduler.MultiStepLR",
+            "+schedule.milestones=[5,12]",
+        ),
         ("data.shift=2", "data.rotate=20"),
         (
             "optimizer=draft_adam",
