@@ -121,6 +121,8 @@ def _fit_and_test(
 
     with explained(output_dir, last):
         if ranks.leads():
+            if cut_off is None:
+                directory.clear(output_dir)
             directory.begin(output_dir, cfg, data.spec)
         print(summary.describe_start(cfg, model, data, learner.network, trainer, output_dir))
         if cut_off is None:

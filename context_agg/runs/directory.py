@@ -22,6 +22,8 @@ WEIGHTS = "model.safetensors"  # of an exported run
 PROGRAM = "model.pt2"  # instead, if it was exported for PyTorch alone
 CARD = "README.md"  # of an exported run, for people
 LOG = "train.log"  # the printed lines of a run in a sweep
+TRACES = ("events.out.tfevents.*", "hparams.yaml", "gradients.*", "diagnosis.json")
+"""What a run writes before its first checkpoint, beside its settings and its data."""
 MARK = ".context_agg"  # of a folder that we have made; locked while a process writes there
 
 FORMAT = 2
@@ -35,6 +37,12 @@ def begin(run_dir: Path, cfg: DictConfig, spec: DataSpec) -> None:
     atomic.write(run_dir / DATA_SPEC, (json.dumps(data, indent=2) + "\n").encode())
     (run_dir / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
     atomic.write(run_dir / SETTINGS, OmegaConf.to_yaml(cfg).encode())
+
+
+def clear(run_dir: Path) -> None:
+    """Removes the traces of a run that ended before its first checkpoint; other files stay."""
+    for file in (file for name in TRACES for file in run_dir.glob(name)):
+        file.unlink()
 
 
 def forget(run_dir: Path, *, log: bool = False) -> None:

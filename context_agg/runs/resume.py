@@ -121,19 +121,21 @@ class CutOff:
 def cut_off(run_dir: Path, cfg: DictConfig, *, grow: bool = False) -> CutOff | None:
     """Where the run in a directory was cut off; None if it has written no checkpoint.
 
+    A run without one has nothing to lose: it begins again, with any settings.
+
     Sets the number of threads that the run has had, as its last bits depend on it.
 
     Raises:
         FileExistsError: if that run had other settings, or none that can be found.
         OSError, ValueError: if its settings or checkpoints are damaged.
     """
-    if not os.path.lexists(run_dir / SETTINGS):
-        if any(os.path.lexists(run_dir / name) for name in (BEST, LAST, PREVIOUS)):
-            raise FileExistsError(
-                f"{run_dir} holds checkpoints, but no {SETTINGS} that says of what; put it back, "
-                "or use another directory"
-            )
+    if not any(os.path.lexists(run_dir / name) for name in (BEST, LAST, PREVIOUS, METRICS)):
         return None
+    if not os.path.lexists(run_dir / SETTINGS):
+        raise FileExistsError(
+            f"{run_dir} holds checkpoints, but no {SETTINGS} that says of what; put it back, "
+            "or use another directory"
+        )
     if changed := changed_settings(run_dir, cfg, grow=grow):
         raise FileExistsError(
             f"{run_dir} holds a run that was cut off, with other settings of {', '.join(changed)}; "

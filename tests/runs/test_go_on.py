@@ -144,6 +144,29 @@ def test_a_run_without_a_checkpoint_starts_again(
     assert scalars(Path("cut"))["train/loss"] == scalars(Path("whole"))["train/loss"]
 
 
+def test_a_run_without_a_checkpoint_begins_again_with_other_settings(tmp_path: Path) -> None:
+    """What is left of the first is gone, and files of the user's own are not."""
+    cut_off(2, tmp_path / "run", "callbacks=gradient_alignment")
+    left = {file for file in (tmp_path / "run").iterdir() if file.is_file()}
+    assert {"gradients.csv", "hparams.yaml"} < {file.name for file in left}
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    run(tmp_path / "run", "optimizer.lr=0.002")
+    run(tmp_path / "fresh", "optimizer.lr=0.002")
+    assert_equal(weights(tmp_path / "run"), weights(tmp_path / "fresh"))
+    assert scalars(tmp_path / "run")["train/loss"] == scalars(tmp_path / "fresh")["train/loss"]
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "run" / "gradients.csv").exists()
+    assert len(list((tmp_path / "run").glob("events*"))) == len(
+        list((tmp_path / "fresh").glob("events*"))
+    )
+
+
+def test_a_run_with_a_checkpoint_does_not_begin_again_with_other_settings(tmp_path: Path) -> None:
+    cut_off(5, tmp_path / "run")
+    with pytest.raises(UserError, match="was cut off, with other settings of optimizer"):
+        run(tmp_path / "run", "optimizer.lr=0.002")
+
+
 class Draws(L.Callback):
     """Draws from every global random generator at every step."""
 
