@@ -18,3 +18,24 @@ class BatchNormNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.body(x).amax((2, 3)).where(self.get_buffer("mask"), 0))
         return logits
+
+
+class TooFew(BatchNormNet):
+    """Gives two numbers, whatever the number of classes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, :2]
+
+
+class Pair(BatchNormNet):
+    """Gives its logits twice."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(x), super().forward(x)
+
+
+class LooksAtNumbers(BatchNormNet):
+    """Cannot run where tensors have no content."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * float(x.mean() + 1)

@@ -25,7 +25,7 @@ from context_agg.data.spec import DataSpec
 from context_agg.networks.vgg import VGGFrontEnd, imagenet_file
 from context_agg.ops import is_native
 from context_agg.runs.checkpoint_io import SafeCheckpointIO
-from context_agg.runs.demands import check_batches, check_front_end_maps, check_loss
+from context_agg.runs.demands import check_batches, check_front_end_maps, check_loss, check_output
 from context_agg.runs.memory import check_memory, check_step, size_keys
 from context_agg.runs.parts import make
 from context_agg.runs.run_logger import RunLogger
@@ -123,7 +123,7 @@ def build_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
 
 
 def check_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
-    """Rejects a network that cannot be built, or not be trained in the memory that there is.
+    """Rejects a network that cannot be built, has another output, or does not fit into memory.
 
     Returns:
         The network, as `network_without_memory` gives it.
@@ -133,6 +133,7 @@ def check_network(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """
     network = network_without_memory(cfg, spec)
     check_memory(cfg, network, torch.device(accelerator(cfg)))
+    check_output(network, spec)
     return network
 
 

@@ -64,6 +64,38 @@ def check_front_end_maps(data: ImageData, network: nn.Module, device: torch.devi
         )
 
 
+def check_output(network: nn.Module, spec: DataSpec) -> None:
+    """Rejects a network that does not give a logit for every class; tries it on one image.
+
+    One that needs memory to compute is not tried.
+
+    Args:
+        network: on the meta device; it is in evaluation mode afterwards.
+        spec: the data that it is for.
+
+    Raises:
+        ValueError: for another output than (1, K), or (1, K, H, W) for dense data.
+    """
+    with torch.device("meta"), torch.no_grad():
+        image = torch.empty(1, spec.in_channels, *spec.image_size)
+        try:
+            logits = network.eval()(image)
+        except Exception:  # whatever needs the content of a tensor
+            return
+    wanted = (1, len(spec.classes), *(spec.image_size if spec.dense else ()))
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(
+            f"model: for one image it gives a {type(logits).__name__}, not a tensor of shape "
+            f"{wanted}"
+        )
+    if logits.shape != wanted:
+        each = "for every pixel" if spec.dense else "for the image"
+        raise ValueError(
+            f"model: for one image it gives {tuple(logits.shape)}, not {wanted}: a number {each} "
+            f"and each of the {len(spec.classes)} classes"
+        )
+
+
 def check_loss(loss: nn.Module, spec: DataSpec) -> None:
     """Rejects a loss that does not give one number for a batch; tries it on an empty image."""
     pixel = (1, 1) if spec.dense else ()

@@ -132,6 +132,14 @@ MISTAKES = [
     ),
     (["model.channels=100000"], ["10,252.6 GB", "this machine has", "lower model.channels"]),
     (["model=linear", "model.hidden=[1000000000]"], ["lower model.hidden"]),
+    (
+        ["model=linear", "~model.hidden", "model._target_=tests.own_parts.TooFew"],
+        ["model: for one image it gives (1, 2), not (1, 10): a number for the image and each of"],
+    ),
+    (
+        ["model=linear", "~model.hidden", "model._target_=tests.own_parts.Pair"],
+        ["model: for one image it gives a tuple, not a tensor of shape (1, 10)"],
+    ),
     (["model.channels=10000000000"], ["PyTorch cannot count", "lower model.channels"]),
     (
         ["callbacks=gradient_noise", "callbacks.gradient_noise.eta=-1"],
@@ -278,6 +286,10 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
         (["frozen=[],[nix]"], "frozen=nix: the network has no such part"),
         (["model.channels=2,100000"], "lower model.channels"),
         (["data.batch_size=64,0"], "data: batch_size=0 must be"),
+        (
+            ["seed=0,1", "model=linear", "~model.hidden", "model._target_=tests.own_parts.TooFew"],
+            "model: for one image it gives (1, 2), not (1, 10)",
+        ),
         (["model.channels=2,4", "model.dilations=[1,1,2,4,8,16,1],[0,1]"], "model: dilations=[0,"),
         (["seed=0,1", "callbacks.finite._target_=nix"], "callbacks.finite: Error loading 'nix'"),
         (["backprop=auto,manual", "loss.ignore_index=null"], "loss: "),

@@ -8,10 +8,13 @@ import torch
 from hydra.errors import InstantiationException
 
 from context_agg.cli.compose import compose_config
+from context_agg.data.spec import DataSpec
 from context_agg.runs import memory
 from context_agg.runs.build import build, build_trainer, check_network, check_parts
+from context_agg.runs.demands import check_output
 from context_agg.runs.summary import describe_start
 from context_agg.train import train
+from tests.own_parts import LooksAtNumbers
 
 
 def test_frozen_parts_keep_their_initial_weights(tmp_path: Path) -> None:
@@ -76,6 +79,20 @@ def test_options_of_an_optimizer_that_exclude_each_other_are_refused_before_a_sw
     on_cpu = ["optimizer=adam", "+optimizer.capturable=true", "trainer.accelerator=cpu"]
     with pytest.raises(ValueError, match=r"optimizer: a step fails with .*capturable=True"):
         check_parts([compose_config(*on_cpu)])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 8, 9, 3), (1, 3, 9, 8), (3, 8, 9)])
+def test_a_class_for_every_pixel_needs_a_number_for_every_pixel(shape: tuple[int, ...]) -> None:
+    spec = DataSpec("scenes", 1, (8, 9), ("a", "b", "c"), dense=True)
+    check_output(Mock(eval=lambda: lambda x: x.new_empty(1, 3, 8, 9)), spec)
+    with pytest.raises(ValueError, match=r"\(1, 3, 8, 9\): a number for every pixel and each of"):
+        check_output(Mock(eval=lambda: lambda x: x.new_empty(shape)), spec)
+
+
+def test_a_network_that_needs_numbers_is_not_tried() -> None:
+    spec = DataSpec("digits", 1, (8, 8), ("a", "b"))
+    with torch.device("meta"):
+        check_output(LooksAtNumbers(**spec.shapes), spec)
 
 
 @pytest.mark.parametrize(
