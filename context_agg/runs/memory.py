@@ -1,6 +1,7 @@
 """Whether a network fits into memory, answered before any of it is allocated."""
 
 import copy
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -75,6 +76,12 @@ def _first_step(optimizer: DictConfig, device: torch.device) -> tuple[Tensor, di
     probe = nn.Parameter(torch.zeros(2, device=device))
     probe.grad = torch.zeros_like(probe)
     tried = make(Optimizer, "optimizer", optimizer, [probe])
+    closure = inspect.signature(tried.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ValueError(
+            f"optimizer: {optimizer._target_} needs a closure, to compute the loss several times "
+            "in a step, and a run computes it once; choose another"
+        )
     try:
         tried.step()
     except (AssertionError, RuntimeError) as error:

@@ -176,6 +176,10 @@ MISTAKES = [
     (["+loss.label_smoothing=7"], ["loss: ", "label_smoothing"]),
     (["+loss.reduction=none"], ["loss: ", "one number for a batch"]),
     (["+optimizer.differentiable=true"], ["optimizer: ", "differentiable"]),
+    (
+        ["optimizer._target_=torch.optim.LBFGS", "~optimizer.weight_decay"],
+        ["optimizer: torch.optim.LBFGS needs a closure", "choose another"],
+    ),
     (["+trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val=-1 must be a number above 0"]),
     (["+trainer.detect_anomaly=5"], ["trainer.detect_anomaly=5 must be true or false"]),
     (["trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps=0 must be a whole number"]),
