@@ -1,7 +1,10 @@
 """Parts of a run as a user would write them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 
 class BatchNormNet(nn.Module):
@@ -39,3 +42,21 @@ class LooksAtNumbers(BatchNormNet):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * float(x.mean() + 1)
+
+
+class Sign(torch.optim.SGD):
+    """Takes a learning rate and nothing else."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+
+
+class Smooth(nn.Module):
+    """A loss with another argument than cross-entropy's."""
+
+    def __init__(self, smoothing: float = 0.1) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return cross_entropy(logits, target, label_smoothing=self.smoothing)

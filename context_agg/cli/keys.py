@@ -21,6 +21,7 @@ from context_agg.cli.compose import COMMAND, CONF, compose_config
 from context_agg.cli.groups import choices, groups, unknown_choice
 from context_agg.cli.hints import composed_keys, hint, keys
 from context_agg.cli.places import check_writable
+from context_agg.cli.replaced import check_replaced
 from context_agg.cli.sweeps import alternatives, file_params
 
 ONE_RULE = "check takes one rule at a time: backprop=NAME, or backprop=all for a table"
@@ -197,6 +198,7 @@ def _check_keys(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> Non
             raise SystemExit(f"{key} is missing, which every run needs; {choose}leave out ~{key}")
     for key in known:
         _check_part(key, cfg, plain)
+    check_replaced(cfg, plain)
     for key in present:
         if key.endswith("._target_") and not isinstance(OmegaConf.select(cfg, key), str):
             raise SystemExit(f"{key}={OmegaConf.select(cfg, key)} must name a class or function")

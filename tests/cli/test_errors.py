@@ -19,6 +19,7 @@ from PIL import Image
 
 from context_agg.cli.errors import exit_on_mistake
 from context_agg.cli.keys import check_command_line
+from context_agg.runs.build import build
 from context_agg.train import main
 from tests.command import call
 from tests.fake_mnist import write_mnist
@@ -44,6 +45,15 @@ MISTAKES = [
     (["checkpoint=3"], ["checkpoint=3: checkpoint is a group of settings, not a value"]),
     (["callbacks.finite=null"], ["callbacks.finite=None", "to do without, ~callbacks.finite"]),
     (["~optimizer._target_"], ["optimizer._target_ is missing", "leave out ~optimizer._target_"]),
+    (
+        ["optimizer._target_=tests.own_parts.Sign"],
+        ["does not take weight_decay, which optimizer=adam", "~optimizer.weight_decay"],
+    ),
+    (
+        ["-m", "optimizer._target_=torch.optim.Adam,tests.own_parts.Sign"],
+        ["optimizer._target_=tests.own_parts.Sign: it does not take weight_decay"],
+    ),
+    (["model=linear", "model._target_=tests.own_parts.Pair"], ["take hidden, which model=linear"]),
     (["callbacks.finite._target_=0"], ["callbacks.finite._target_=0 must name a class"]),
     (["callbacks.finite._target_=nix"], ["finite: Error loading 'nix': ModuleNotFoundError"]),
     (["callbacks.finite._target_=torch.nn.Identity"], ["finite: torch.nn.Identity gives Identity"]),
@@ -386,6 +396,29 @@ def test_what_a_file_of_the_user_s_own_may_add(
     )
     (cfg,) = check_command_line(["--config-dir", str(tmp_path), "experiment=mine"])
     assert cfg.callbacks.stop.monitor == "val/loss"
+
+
+def test_a_class_of_the_user_s_own_in_place_of_a_choice_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the message advises works: a file of its own, or less keys."""
+    monkeypatch.chdir(tmp_path)
+    target = "_target_: tests.own_parts.Smooth\n"
+    for name, text in {
+        "experiment/smooth.yaml": f"# @package _global_\nloss:\n  {target}",
+        "loss/smooth.yaml": f"{target}smoothing: 0.2\n",
+    }.items():
+        Path(name).parent.mkdir()
+        Path(name).write_text(text)
+    message = message_of(["--config-dir", ".", "experiment=smooth"], capsys)
+    assert "does not take ignore_index, which loss=cross_entropy has" in message
+    assert "loss/NAME.yaml" in message
+    for arguments in (
+        ["--config-dir", ".", "experiment=smooth", "~loss.ignore_index"],
+        ["--config-dir", ".", "loss=smooth"],
+        ["optimizer._target_=tests.own_parts.Sign", "~optimizer.weight_decay"],
+    ):
+        build(*check_command_line([*arguments, "trainer.accelerator=cpu"]))
 
 
 def test_the_cure_for_letters_outside_ascii_works(
