@@ -1,8 +1,9 @@
 """Classify image files: `python -m context_agg.predict DIR IMAGE...`.
 
 DIR is the directory of a run, or an exported one such as models/basic_mnist. The images may have
-up to 100 million pixels, be grey or coloured, light on dark or dark on light; what was done to each
-is printed.
+up to 100 million pixels, and be grey or coloured. Each is converted to the channels and scaled to
+the size of the training images; for a run on digits it may be light on dark or dark on light, and
+is prepared as MNIST was. What was done to each is printed.
 
 If the run was trained on dense data, every pixel is classified, in tiles, so that the image may
 have any size: for each IMAGE, NAME_labels.png, whose values are the classes, and NAME_overlay.png

@@ -83,6 +83,7 @@ def load_digit_scenes(
         name=f"scenes of {source}",
         classes=CLASSES,
         dense=True,
+        ink=True,
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,

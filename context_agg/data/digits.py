@@ -44,6 +44,7 @@ def load_digits(
         name="digits",
         classes="0123456789",
         margin=MARGIN,
+        ink=True,
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,

@@ -25,11 +25,13 @@ SHORTEST = 8  # pixels; what is smaller both ways is hardly more than a dot
 NOISE = 0.2  # share of the contrast; anything fainter is paper, not ink
 SIDEWAYS = (5, 6, 7, 8)  # orientations in EXIF that exchange width and height
 STRIP = 2**20  # pixels that are converted at a time, because conversions take memory
+FORMS = {1: "L", 3: "RGB"}  # Pillow's mode for each number of channels
 MODES = {
     "1": "black and white",
     "L": "grey",
     "RGB": "colour",
     "RGBA": "colour with transparency",
+    "LA": "grey with transparency",
     "I;16": "16-bit grey",
     "I": "32-bit grey",
     "F": "grey with decimals",
@@ -52,20 +54,36 @@ def image_size(file: Path) -> tuple[int, int]:
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
-    """Reads an image in the style of a grey data set, and says in words what was done to it.
+    """Reads an image in the style of a data set, and says in words what was done to it.
 
-    An image of the right size that is light on black with full contrast, like those of the data
-    sets, is taken as it is. Any other is made grey and light on dark, cropped to its content,
-    scaled to the data set's size less its margin, and centred by its centre of mass, as in MNIST.
-    One of more than `ORDINARY_PIXELS` is reduced by a whole factor first.
+    It is converted to the channels of the data set and scaled to its size. If the data set shows
+    ink, an image of the right size that is light on black with full contrast is taken as it is. Any
+    other is made light on dark, cropped to its content, scaled to the data set's size less its
+    margin, and centred by its centre of mass, as in MNIST. An image of more than `ORDINARY_PIXELS`
+    is reduced by a whole factor first.
 
     Returns:
-        The image, uint8 (1, H, W), and the description.
+        The image, uint8 (C, H, W), and the description.
 
     Raises:
-        OSError, ValueError: if it cannot be read, has more than `MOST_PIXELS`, or is blank.
+        OSError, ValueError: if it cannot be read, has more than `MOST_PIXELS`, or should show ink
+            and is blank.
     """
-    image, read_as = _read(file, "L", ORDINARY_PIXELS)
+    image, read_as = _read(file, FORMS[spec.in_channels], ORDINARY_PIXELS)
+    return _ink_image(file, image, read_as, spec) if spec.ink else _scaled(image, read_as, spec)
+
+
+def _scaled(image: Image.Image, read_as: str, spec: DataSpec) -> tuple[Tensor, str]:
+    """The image at the size of the data set, whatever its shape was."""
+    height, width = spec.image_size
+    if image.size == (width, height):
+        return _tensor(image), read_as
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return _tensor(image), f"{read_as}, scaled to {width}x{height}"
+
+
+def _ink_image(file: Path, image: Image.Image, read_as: str, spec: DataSpec) -> tuple[Tensor, str]:
+    """The image as those of MNIST were prepared."""
     background, strongest = _background_and_ink(image, *_extremes(file, image))
     ink = _ink_of_levels(background, strongest)
     ink[ink < NOISE] = 0
@@ -89,28 +107,27 @@ def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
 def read_scene(file: Path, spec: DataSpec) -> tuple[Tensor, str]:
     """Reads an image for dense prediction at its own size, and says in words what was done to it.
 
-    For a grey data set it is made grey and light on dark, with the background at 0 and the
-    strongest ink at 255; for a colour data set it is converted to RGB.
+    It is converted to the channels of the data set. If that shows ink, the image is made light on
+    dark, with the background at 0 and the strongest ink at 255.
 
     Returns:
         The image, uint8 (C, H, W), and the description.
 
     Raises:
-        OSError, ValueError: if it cannot be read, has more than `MOST_PIXELS`, or is blank.
+        OSError, ValueError: if it cannot be read, has more than `MOST_PIXELS`, or should show ink
+            and is blank.
     """
-    image, read_as = _read(file, "RGB" if spec.in_channels == 3 else "L")
-    low, high = _extremes(file, image)
+    image, read_as = _read(file, FORMS[spec.in_channels])
     done = [read_as]
-    if spec.in_channels == 1:
-        background, strongest = _background_and_ink(image, low, high)
+    if spec.ink:
+        background, strongest = _background_and_ink(image, *_extremes(file, image))
         if strongest < background:
             done.append("dark on light, inverted")
         if (background, strongest) not in ((0, 255), (255, 0)):
             done.append(f"levels {background:.0f} to {strongest} stretched")
         stretched = (255 * _ink_of_levels(background, strongest)).round()
         image = image.point(stretched.astype(int).tolist())
-    pixels = np.array(image).reshape(image.height, image.width, -1)
-    return torch.from_numpy(pixels).movedim(-1, 0), ", ".join(done)
+    return _tensor(image), ", ".join(done)
 
 
 def read_colour(file: Path) -> Tensor:
@@ -152,6 +169,12 @@ def opened(file: Path) -> Iterator[Image.Image]:
         ) from error
 
 
+def _tensor(image: Image.Image) -> Tensor:
+    """The pixels, uint8 (C, H, W)."""
+    pixels = np.array(image).reshape(image.height, image.width, -1)
+    return torch.from_numpy(pixels).movedim(-1, 0)
+
+
 def _read(file: Path, form: str, most: int = MOST_PIXELS) -> tuple[Image.Image, str]:
     """Reads an image as "L" or "RGB", at most `most` pixels of it, and says what it was."""
     with opened(file) as image:
@@ -161,6 +184,8 @@ def _read(file: Path, form: str, most: int = MOST_PIXELS) -> tuple[Image.Image, 
             image.draft(None, (image.width // factor, image.height // factor))
         image.load()
         convert, described = _conversion(image, form)
+        if form == "L" and "grey" not in described:
+            described += ", made grey"
         factor = _factor(image, most)
         read = Image.new(form, (ceil(image.width / factor), ceil(image.height / factor)))
         for top, strip in _strips(image, factor):

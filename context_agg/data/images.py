@@ -33,6 +33,8 @@ class ImageData(L.LightningDataModule):
         classes: names of the classes, in order.
         margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own, or `VOID`.
+        ink: whether the images, all grey, show something light on black, as MNIST does. `predict`
+            then prepares others as MNIST was prepared.
         batch_size: images in a batch of one process.
         held_out: "validation", or "test" (as in the 2018 post: the test images are evaluated
             during training, and the validation images are trained on).
@@ -44,8 +46,8 @@ class ImageData(L.LightningDataModule):
         shard: the part of a batch that this process takes, if several share it.
 
     Raises:
-        ValueError: for an unknown `held_out`, a batch size below 1, an empty part, or targets that
-            do not fit the images or the classes.
+        ValueError: for an unknown `held_out`, a batch size below 1, an empty part, targets that do
+            not fit the images or the classes, or `ink` that is not grey.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ImageData(L.LightningDataModule):
         classes: Sequence[str],
         margin: int = 0,
         dense: bool = False,
+        ink: bool = False,
         batch_size: int,
         held_out: str,
         seed: int,
@@ -80,7 +83,9 @@ class ImageData(L.LightningDataModule):
             self.train, self.held_out = self.train.joined(self.held_out), self.test
         in_channels = self.train.stored(slice(1))[0].shape[1]
         size = self.train.image_size
-        self.spec = DataSpec(name, in_channels, size, tuple(classes), margin, dense)
+        if ink and in_channels != 1:
+            raise ValueError(f"{name}: ink=True, but the images have {in_channels} channels, not 1")
+        self.spec = DataSpec(name, in_channels, size, tuple(classes), margin, dense, ink)
         self.held_out_name = held_out
         self.batch_size = batch_size
         self.seed = seed

@@ -60,6 +60,7 @@ def load_mnist(
         name=name,
         classes=[word.partition(" - ")[0] for word in words],
         margin=MARGINS[name],
+        ink=True,
         batch_size=batch_size,
         held_out=held_out,
         seed=seed,

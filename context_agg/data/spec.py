@@ -21,6 +21,8 @@ class DataSpec:
         classes: names of the classes, in order.
         margin: empty border around the object in an image, in pixels.
         dense: whether every pixel has a class of its own.
+        ink: whether the images, all grey, show something light on black, as MNIST does. Others then
+            have to be prepared like them.
     """
 
     name: str
@@ -29,6 +31,7 @@ class DataSpec:
     classes: tuple[str, ...]
     margin: int = 0
     dense: bool = False
+    ink: bool = False
 
     @property
     def shapes(self) -> dict[str, Any]:

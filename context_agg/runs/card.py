@@ -120,7 +120,7 @@ It was trained on {spec.name}: images of {spec.in_channels}x{height}x{width} (ch
 width) in {len(spec.classes)} classes: {", ".join(spec.classes)}.
 
 - It takes images ({takes}) of any number{size}, {dtype}, \
-from 0 (black) to 1 (white).
+from 0 (black) to 1 (white){", of something light on black" if spec.ink else ""}.
 - It returns logits ({logits}).
 
 {terms}\

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from context_agg.data.image_files import MOST_PIXELS, read_image, read_scene
+from context_agg.data.image_files import FORMS, MOST_PIXELS, read_image, read_scene
 from context_agg.data.pixels import network_input
 from context_agg.data.spec import DataSpec
 from context_agg.networks.tiles import largest_inputs, logits_in_tiles
@@ -21,7 +21,7 @@ def classify(network: nn.Module, spec: DataSpec, file: Path) -> tuple[str, dict[
     """Describes what was done to an image, and gives the probability of each class.
 
     Raises:
-        OSError, ValueError: if the network does not classify grey images, or as `read_image`.
+        OSError, ValueError: as `check_network` and `read_image`.
     """
     check_network(spec, dense=False)
     image, description = read_image(file, spec)
@@ -38,9 +38,9 @@ def label_pixels(
     logits are computed tile by tile; `tile` is the most pixels of a tile's height and width.
 
     Raises:
-        OSError, ValueError: if the network does not label pixels of grey or colour images, if it
-            would need more than `MOST_MEMORY` for a tile, if the scaled image has more than
-            `MOST_PIXELS`, or as `read_scene` and `logits_in_tiles`.
+        OSError, ValueError: if the network would need more than `MOST_MEMORY` for a tile, if the
+            scaled image has more than `MOST_PIXELS`, or as `check_network`, `read_scene` and
+            `logits_in_tiles`.
     """
     check_network(spec, dense=True)
     image, description = read_scene(file, spec)
@@ -98,11 +98,11 @@ def check_network(spec: DataSpec, *, dense: bool) -> None:
     """Refuses a network that image files do not suit.
 
     Raises:
-        ValueError: if it does not classify grey images, or label pixels of grey or colour images.
+        ValueError: if it does not classify grey or colour images, or their pixels if `dense`.
     """
-    if spec.dense != dense or spec.in_channels not in ((1, 3) if dense else (1,)):
-        task = "label pixels of grey or colour images" if dense else "classify grey images"
-        raise ValueError(f"the run was trained on {spec.name}, not to {task}")
+    if spec.dense != dense or spec.in_channels not in FORMS:
+        task = "label pixels of" if dense else "classify"
+        raise ValueError(f"the run was trained on {spec.name}, not to {task} grey or colour images")
 
 
 def memory_of(

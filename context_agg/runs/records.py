@@ -55,6 +55,7 @@ SPEC: Mapping[str, Requirement] = {
     "classes": (_are_classes, f"a list of different names, {VOID} at most"),
     "margin": (lambda value: _is_whole(value, 0), "a whole number, 0 or more"),
     "dense": (lambda value: isinstance(value, bool), "true or false"),
+    "ink": (lambda value: isinstance(value, bool), "true or false"),
 }
 """The keys of data.json."""
 
@@ -99,6 +100,8 @@ def read_spec(run_dir: Path) -> DataSpec:
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {DATA_SPEC} in it")
     check_format(run_dir)
     spec = read_json(file)
+    if isinstance(spec, dict):  # earlier versions have not written it, and took all grey for ink
+        spec.setdefault("ink", spec.get("in_channels") == 1)
     _check(file, spec, SPEC, None, WAY_OUT)
     del spec["format"]
     lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
@@ -107,6 +110,8 @@ def read_spec(run_dir: Path) -> DataSpec:
         raise ValueError(
             f"{file}: a margin of {read.margin} leaves nothing of the image; {WAY_OUT}"
         )
+    if read.ink and read.in_channels != 1:
+        raise ValueError(f"{file}: ink=True needs in_channels=1, not {read.in_channels}; {WAY_OUT}")
     return read
 
 
@@ -117,6 +122,7 @@ def check_spec(run_dir: Path, spec: DataSpec) -> None:
         OSError, ValueError: as `read_spec`; if they differ, naming the first difference.
     """
     ours, theirs = asdict(spec), asdict(read_spec(run_dir))
+    del ours["ink"]  # it changes no result, and is a guess where an earlier version wrote the file
     for name in ours:
         if ours[name] != theirs[name]:
             raise ValueError(

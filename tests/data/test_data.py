@@ -59,6 +59,13 @@ def test_digits_are_all_there_once_in_mnist_format() -> None:
     assert (target[nearest] == labels).double().mean() > 0.999
 
 
+def test_ink_is_grey() -> None:
+    part = torch.zeros(1, 3, 4, 5, dtype=torch.uint8), torch.zeros(1)
+    options: dict[str, Any] = {"batch_size": 1, "held_out": "validation", "seed": 0}
+    with pytest.raises(ValueError, match="x: ink=True, but the images have 3 channels, not 1"):
+        ImageData(*[part] * 3, name="x", classes="ab", ink=True, **options)
+
+
 def test_the_split_is_fixed_and_stratified() -> None:
     first, second = (load_digits(**{**OPTIONS, "seed": seed}) for seed in (0, 1))
     for part in ("train", "held_out", "test"):

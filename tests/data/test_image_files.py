@@ -1,4 +1,4 @@
-"""Image files of all kinds come to look like MNIST."""
+"""Image files of all kinds come to look like the images of a data set, MNIST above all."""
 
 import subprocess
 import sys
@@ -16,8 +16,10 @@ from context_agg.data import image_files
 from context_agg.data.image_files import image_size, read_colour, read_image, read_scene
 from context_agg.data.spec import DataSpec
 
-SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), margin=4)
-SCENES = DataSpec("scenes", 1, (28, 28), tuple("0123456789"), dense=True)
+SPEC = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), margin=4, ink=True)
+SCENES = DataSpec("scenes", 1, (28, 28), tuple("0123456789"), dense=True, ink=True)
+GREY = DataSpec("spots", 1, (20, 30), ("dark", "bright"))
+COLOUR = DataSpec("flowers", 3, (20, 30), ("rose", "tulip"))
 
 
 def saved(tmp_path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:
@@ -52,6 +54,60 @@ def test_an_image_of_the_right_size_is_stretched_like_any_other(
     expected, _ = read_image(saved(tmp_path, np.pad(seven(), 20)), SPEC)
     assert torch.equal(image, expected)
     assert description.startswith("28x28 grey, light on dark, cut to 10x20 at (5, 3)")
+
+
+@pytest.mark.parametrize("low", [0, 40, 100])
+def test_an_image_of_other_data_is_taken_as_it_is(low: int, tmp_path: Path) -> None:
+    """A dark spot on grey stays dark, and where it is."""
+    pixels = np.full((20, 30), 120, np.uint8)
+    pixels[3:9, 5:9] = low
+    image, description = read_image(saved(tmp_path, pixels), GREY)
+    assert torch.equal(image, torch.from_numpy(pixels)[None])
+    assert description == "30x20 grey"
+    image, description = read_image(saved(tmp_path, pixels), COLOUR)
+    assert torch.equal(image, torch.from_numpy(pixels).expand(3, -1, -1))
+    assert description == "30x20 grey"
+
+
+@pytest.mark.parametrize("kind", ["png", "turned.png"])
+def test_an_image_of_other_data_is_scaled_to_their_size(kind: str, tmp_path: Path) -> None:
+    """Whatever its shape: blocks of one colour become pixels."""
+    rng = np.random.default_rng(0)
+    small = np.kron(rng.integers(0, 256, (2, 3, 3)), np.ones((10, 10, 1))).astype(np.uint8)
+    large = Image.fromarray(np.kron(small, np.ones((6, 2, 1), np.uint8)))
+    exif = Image.Exif()
+    if kind == "turned.png":
+        exif[0x0112] = 6
+        large = large.rotate(90, expand=True)
+    file = tmp_path / f"image.{kind}"
+    large.save(file, exif=exif)
+    image, description = read_image(file, COLOUR)
+    assert description == "60x120 colour, scaled to 30x20"
+    inside = image[:, 5::10, 5::10]
+    assert torch.equal(inside, torch.from_numpy(small[5::10, 5::10]).movedim(-1, 0))
+    image, description = read_image(file, GREY)
+    assert description == "60x120 colour, made grey, scaled to 30x20"
+    grey = (small[5::10, 5::10] @ np.array([0.299, 0.587, 0.114])).round()  # ITU-R BT.601
+    np.testing.assert_allclose(image[0, 5::10, 5::10], grey, atol=1)
+
+
+@pytest.mark.parametrize("spec", [GREY, COLOUR], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("read", [read_image, read_scene])
+def test_a_blank_image_is_refused_only_where_it_should_show_ink(
+    read: Any, spec: DataSpec, tmp_path: Path
+) -> None:
+    file = saved(tmp_path, np.full((20, 30), 7, np.uint8))
+    assert (read(file, spec)[0] == 7).all()
+    with pytest.raises(ValueError, match=r"image\.png is blank: its levels are 7 to 7"):
+        read(file, SPEC if read is read_image else SCENES)
+
+
+def test_levels_are_stretched_only_where_there_is_ink(tmp_path: Path) -> None:
+    pixels = np.linspace(60, 200, 600).round().astype(np.uint8).reshape(20, 30)
+    image, description = read_scene(saved(tmp_path, pixels), GREY)
+    assert np.array_equal(image[0], pixels)
+    assert description == "30x20 grey"
+    assert "stretched" in read_scene(saved(tmp_path, pixels), SCENES)[1]
 
 
 def test_dark_on_light_is_inverted_cut_and_centred_by_mass(tmp_path: Path) -> None:
@@ -94,7 +150,7 @@ def test_transparent_paper_counts_as_white(tmp_path: Path) -> None:
     pixels = np.zeros((60, 40, 4), np.uint8)  # black, and transparent
     pixels[20:40, 10:20, 3] = seven()
     image, description = read_image(saved(tmp_path, pixels), SPEC)
-    assert "colour with transparency, dark on light, inverted" in description
+    assert "colour with transparency, made grey, dark on light, inverted" in description
     expected, _ = read_image(saved(tmp_path, np.pad(seven(), 20)), SPEC)
     assert torch.equal(image, expected)
 
@@ -121,7 +177,7 @@ def test_any_shape_fits(shape: tuple[int, int], tmp_path: Path) -> None:
 
 
 def test_the_margin_is_that_of_the_data_set(tmp_path: Path) -> None:
-    spec = DataSpec("FashionMNIST", 1, (28, 28), ("a", "b"))
+    spec = DataSpec("FashionMNIST", 1, (28, 28), ("a", "b"), ink=True)
     image, _ = read_image(saved(tmp_path, np.pad(np.full((30, 30), 255, np.uint8), 9)), spec)
     assert (image == 255).all()
 
@@ -158,7 +214,8 @@ def test_light_ink_on_nothing_is_shown_on_black(mode: str, ink: int, tmp_path: P
     pixels[..., 3] = np.pad(seven(), ((20, 20), (10, 10)))
     file = saved(tmp_path, pixels, mode)
     image, description = read_image(file, SPEC)
-    assert "light, shown on black, light on dark" in description
+    made = {"RGBA": ", made grey", "LA": ""}[mode]
+    assert f"light, shown on black{made}, light on dark" in description
     expected, _ = read_image(saved(tmp_path, np.pad(seven(), 20)), SPEC)
     assert torch.equal(image, expected)
 
@@ -271,7 +328,8 @@ def most() -> int:
     return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
 
 before = most()
-read_image(Path(sys.argv[1]), DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), margin=4))
+spec = DataSpec("MNIST", 1, (28, 28), tuple("0123456789"), margin=4, ink=True)
+read_image(Path(sys.argv[1]), spec)
 print((most() - before) / 1024)
 """
 

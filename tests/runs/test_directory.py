@@ -1,6 +1,7 @@
 """Finished runs are not repeated, interrupted ones start over, and no other file is touched."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from context_agg.cli.compose import compose_config
 from context_agg.data.spec import DataSpec
 from context_agg.runs.directory import begin, forget, write_scores
 from context_agg.runs.finished import finished_scores
+from context_agg.runs.records import check_spec, read_spec
 from context_agg.runs.settings import read_settings
 
 SETTINGS = compose_config("trainer.max_epochs=2")
@@ -46,6 +48,23 @@ def test_a_finished_run_gives_its_scores_back(tmp_path: Path) -> None:
     finished_run(tmp_path)
     assert finished_scores(tmp_path, settings()) == SCORES
     assert names(tmp_path) == {".hydra/config.yaml", "data.json", "metrics.json"}
+
+
+@pytest.mark.parametrize(("in_channels", "ink"), [(1, True), (3, False)])
+def test_a_record_of_an_earlier_version_takes_grey_for_ink(
+    in_channels: int, ink: bool, tmp_path: Path
+) -> None:
+    """Its run goes on with the data that it was trained on, ink or not."""
+    spec = replace(SPEC, in_channels=in_channels, ink=False)
+    begin(tmp_path, settings(), spec)
+    file = tmp_path / "data.json"
+    record = json.loads(file.read_text())
+    assert record.pop("ink") is False
+    file.write_text(json.dumps(record))
+    assert read_spec(tmp_path) == replace(spec, ink=ink)
+    check_spec(tmp_path, spec)
+    with pytest.raises(ValueError, match="image_size=\\(28, 28\\), but the data here have"):
+        check_spec(tmp_path, replace(spec, image_size=(32, 32)))
 
 
 def test_a_finished_run_with_other_settings_is_neither_used_nor_overwritten(

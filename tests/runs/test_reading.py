@@ -74,6 +74,8 @@ def changed(file: Path, **changes: Any) -> bytes:
         ({"classes": ["\x1b[2J"]}, "must be a list of different names"),
         ({"margin": 14}, "a margin of 14 leaves nothing of the image"),
         ({"dense": None}, "dense=None must be true or false"),
+        ({"ink": 1}, "ink=1 must be true or false"),
+        ({"in_channels": 3, "ink": True}, "ink=True needs in_channels=1, not 3"),
         ({"format": 1}, "a run of format 1, but this version"),
     ],
 )
