@@ -46,8 +46,8 @@ class ImageData(L.LightningDataModule):
         shard: the part of a batch that this process takes, if several share it.
 
     Raises:
-        ValueError: for an unknown `held_out`, a batch size below 1, an empty part, targets that do
-            not fit the images or the classes, or `ink` that is not grey.
+        ValueError: for an unknown `held_out`, a batch size below 1, an empty part, images that are
+            not bytes, targets that do not fit the images or the classes, or `ink` that is not grey.
     """
 
     def __init__(
@@ -137,6 +137,11 @@ def _check(name: str, part: str, data: Images, classes: int, dense: bool) -> Non
     expected = (len(images), *images.shape[2:]) if dense else (len(images),)
     if len(images) == 0:
         raise ValueError(f"{name}: there are no {part} images")
+    if images.dtype != torch.uint8:
+        raise ValueError(
+            f"{name}: the {part} images are {str(images.dtype).removeprefix('torch.')}, not uint8; "
+            "make them bytes from 0 to 255, floats from 0 to 1 with (255 * images).round().byte()"
+        )
     if target.shape != expected:
         kind = "a class for every pixel" if dense else "a class for every image"
         raise ValueError(

@@ -59,6 +59,18 @@ def test_digits_are_all_there_once_in_mnist_format() -> None:
     assert (target[nearest] == labels).double().mean() > 0.999
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("wrong", ["train", "validation", "test"])
+def test_images_are_bytes(wrong: str, dtype: str) -> None:
+    options: dict[str, Any] = {"batch_size": 1, "held_out": "validation", "seed": 0}
+    images = torch.ones(1, 3, 4, 5, dtype=torch.uint8)
+    parts = {part: (images, torch.zeros(1)) for part in ("train", "validation", "test")}
+    parts[wrong] = images.to(getattr(torch, dtype)), torch.zeros(1)
+    says = rf"^x: the {wrong} images are {dtype}, not uint8; make them bytes .*255 \* images"
+    with pytest.raises(ValueError, match=says):
+        ImageData(**parts, name="x", classes="ab", **options)
+
+
 def test_ink_is_grey() -> None:
     part = torch.zeros(1, 3, 4, 5, dtype=torch.uint8), torch.zeros(1)
     options: dict[str, Any] = {"batch_size": 1, "held_out": "validation", "seed": 0}
