@@ -3,7 +3,8 @@
 DIR holds images/ and masks/, as data=folder takes them, or CamVid, VOC 2012 or Cityscapes in their
 published layouts. Every file is read. What is printed: the sizes, the numbers in the masks with
 their shares of the pixels, and what is wrong, file by file, and class by class if no mask to train
-on has a pixel of it. The exit code is 1 if anything is.
+on has a pixel of it, or that the images are too few for the default split. The exit code is 1 if
+anything is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if absent:
         named, way_out = len(survey.parts.classes), survey.parts.code.way_out
         raise ValueError(f"{len(absent)} of {named} classes cannot be learned; {way_out}")
+    survey.check_split()
     print("nothing is wrong")
     if len(survey.sizes) > 1:
         print(

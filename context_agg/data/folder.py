@@ -43,10 +43,7 @@ def load_folder(
         raise ValueError("root='' must be the folder of your images/ and masks/: data.root=DIR")
     parts = folder_parts(Path(root), label_code(classes, ignore), classes)
     parts.check_partners()  # before the split, which may lack pairs for the same reason
-    if parts.files.keys() == {"all"}:
-        shares = {"val": validation, "test": test}
-        parts = replace(parts, files=split(parts.files["all"], shares, split_seed))
-    return parts.load(**options)
+    return folder_split(parts, validation, test, split_seed).load(**options)
 
 
 def label_code(classes: Sequence[str], ignore: int) -> LabelCode:
@@ -96,3 +93,18 @@ def folder_parts(root: Path, code: LabelCode, classes: Sequence[str]) -> Labelle
         pairs, problems = find_pairs(images, masks)
         found = {"all": pairs}, problems
     return LabelledParts(root.resolve().name or "folder", *found, code, classes)
+
+
+def folder_split(
+    parts: LabelledParts, validation: float, test: float, split_seed: int
+) -> LabelledParts:
+    """Splits the files of a folder at random, unless they lie in train/, val/ and test/.
+
+    Raises:
+        ValueError: for shares that leave a part without an image.
+    """
+    if parts.files.keys() != {"all"}:
+        return parts
+    shares = {"val": validation, "test": test}
+    way_out = ", or sort images/ and masks/ into train/, val/ and test/ of their own"
+    return replace(parts, files=split(parts.files["all"], shares, split_seed, way_out))

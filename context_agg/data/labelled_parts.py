@@ -17,6 +17,7 @@ from context_agg.data.views import RandomView
 from context_agg.ops.checks import check_number, check_whole
 
 PARTS = ("train", "val", "test")
+SHARES = {"val": "data.validation", "test": "data.test"}  # the key that sets the share of a part
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,16 @@ def parts_in(folders: Mapping[str, tuple[Path, Path]]) -> tuple[dict[str, list[F
     return files, [problem for _, problems in found.values() for problem in problems]
 
 
-def split(files: Sequence[Files], shares: Mapping[str, float], seed: int) -> dict[str, list[Files]]:
+def split(
+    files: Sequence[Files], shares: Mapping[str, float], seed: int, way_out: str = ""
+) -> dict[str, list[Files]]:
     """Splits images at random into "train" and the parts that `shares` names, ordered by name.
+
+    Args:
+        files: images and their masks.
+        shares: of the images, by part.
+        seed: of the order.
+        way_out: what else there is to do than to take other shares, if a part has no image.
 
     Raises:
         ValueError: for shares that leave a part without an image.
@@ -154,8 +163,10 @@ def split(files: Sequence[Files], shares: Mapping[str, float], seed: int) -> dic
     sizes = {"train": len(files) - sum(sizes.values()), **sizes}
     if min(sizes.values()) < 1:
         counts = ", ".join(f"{max(0, size)} for {part}" for part, size in sizes.items())
+        given = " and ".join(f"{SHARES[part]}={share:g}" for part, share in shares.items())
         raise ValueError(
-            f"{len(files)} images split by {dict(shares)} are {counts}; each needs one"
+            f"with {given}, {len(files)} images are {counts}, but each part needs one; take other "
+            f"shares or more images{way_out}"
         )
     order = np.random.default_rng(seed).permutation(len(files))
     bounds = np.split(order, np.cumsum(list(sizes.values()))[:-1])

@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from context_agg.data.camvid import camvid_parts
 from context_agg.data.cityscapes import cityscapes_parts
-from context_agg.data.folder import check_byte, folder_parts, label_code
+from context_agg.data.folder import check_byte, folder_parts, folder_split, label_code
 from context_agg.data.labelled_files import HeaderCheck, LabelCode, read_numbers, read_pair
 from context_agg.data.labelled_parts import LabelledParts
 from context_agg.data.spec import VOID
 from context_agg.data.voc2012 import voc2012_parts
 
 EVERY = 0  # the label of all numbers, where classes have no names; 255 would be void
+SPLIT = 0.15, 0.15, 0  # shares and seed of the split of images/ and masks/, as in conf/
 HELD_OUT = 0.1, 0  # share and seed of the split of VOC and Cityscapes, as in conf/
 
 
@@ -65,6 +66,14 @@ class Survey:
             for number, label in labels.items()
             if classes and label != VOID and not self.to_train_on[number]
         ]
+
+    def check_split(self) -> None:
+        """Refuses images that are too few for the split, if they have no folders for the parts.
+
+        Raises:
+            ValueError: as `folder_split`.
+        """
+        folder_split(self.parts, *SPLIT)
 
     def _count(self, mask: Path, *, to_train_on: bool) -> None:
         numbers, _ = read_numbers(mask)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from context_agg.cli.compose import compose_config
 from context_agg.data.__main__ import main
+from context_agg.data.survey import SPLIT
 from tests.fake_pairs import write_camvid, write_cityscapes, write_folder, write_voc2012
 
 
@@ -49,6 +51,31 @@ def test_a_class_without_a_pixel_is_wrong(
     assert numbers(printed)[3] == ["cow", "0", "0.00%", "0"]
     assert printed.endswith("\nno mask to train on holds the number 3, cow\n")
     assert "nothing is wrong" not in printed
+
+
+@pytest.mark.parametrize("classes", [[], ["--classes", "road,car,sky"]])
+def test_too_few_images_for_the_default_split_are_wrong(
+    classes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 3)
+    says = r"^with data.validation=0.15 and data.test=0.15, 3 images are 3 for train, 0 for val, 0"
+    with pytest.raises(SystemExit, match=says):
+        main([str(tmp_path), *classes, "--ignore", "9"])
+    assert "nothing is wrong" not in capsys.readouterr().out
+
+
+def test_the_default_split_is_that_of_training() -> None:
+    data = compose_config("data=folder", "data.root=own").data
+    assert (data.validation, data.test, data.split_seed) == SPLIT
+
+
+def test_a_few_images_in_folders_of_their_parts_are_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "val", "test"):
+        write_folder(tmp_path, 1, part=part)
+    main([str(tmp_path), "--classes", "road,car,sky", "--ignore", "9"])
+    assert capsys.readouterr().out.endswith("nothing is wrong\n")
 
 
 def test_masks_of_0_and_255_are_not_taken_for_right(
