@@ -1,10 +1,10 @@
 """Check images with masks: `python -m context_agg.data DIR`.
 
 DIR holds images/ and masks/, as data=folder takes them, or CamVid, VOC 2012 or Cityscapes in their
-published layouts. Every file is read. What is printed: the sizes, the numbers in the masks with
-their shares of the pixels, and what is wrong, file by file, and class by class if no mask to train
-on has a pixel of it, or that the images are too few for the default split. The exit code is 1 if
-anything is.
+published layouts. Every file is read. What is printed: the sizes, how many images are turned as
+EXIF says, the numbers in the masks with their shares of the pixels, and what is wrong, file by
+file, and class by class if no mask to train on has a pixel of it, or that the images are too few
+for the default split. The exit code is 1 if anything is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -64,6 +64,12 @@ def describe(survey: "Survey") -> Iterator[str]:
     sizes = ", ".join(f"{width}x{height} ({count:,})" for (width, height), count in common)
     more = len(survey.sizes) - len(common)
     yield f"sizes: {sizes}" + f" and {more} others" * (more > 0)
+    if survey.turned:
+        count = f"{len(survey.turned):,} image{'s' * (len(survey.turned) > 1)}"
+        yield (
+            f"turned upright, as EXIF says: {count}, first {survey.turned[0]}; the masks must fit "
+            "the upright images"
+        )
     found = survey.pixels.nonzero()[0].tolist()
     if not found:
         return

@@ -23,7 +23,8 @@ FULL_CONTRAST = 200  # grey levels; every image of MNIST and of digits has 214 o
 FEWEST_PIXELS = 25  # of ink; every digit of MNIST has 27 or more
 SHORTEST = 8  # pixels; what is smaller both ways is hardly more than a dot
 NOISE = 0.2  # share of the contrast; anything fainter is paper, not ink
-SIDEWAYS = (5, 6, 7, 8)  # orientations in EXIF that exchange width and height
+TURNED = range(2, 9)  # orientations in EXIF that are not upright
+SIDEWAYS = (5, 6, 7, 8)  # those that exchange width and height
 STRIP = 2**20  # pixels that are converted at a time, because conversions take memory
 FORMS = {1: "L", 3: "RGB"}  # Pillow's mode for each number of channels
 MODES = {
@@ -51,6 +52,16 @@ def image_size(file: Path) -> tuple[int, int]:
         if isinstance(image, TiffImageFile):  # whose size some versions of Pillow have turned
             width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
         return (height, width) if sideways else (width, height)
+
+
+def is_turned(file: Path) -> bool:
+    """Whether an image is turned or mirrored when it is read, as its orientation in EXIF says.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has more than `MOST_PIXELS`.
+    """
+    with opened(file) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
 
 
 def read_image(file: Path, spec: DataSpec) -> tuple[Tensor, str]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from context_agg.data.camvid import camvid_parts
 from context_agg.data.cityscapes import cityscapes_parts
 from context_agg.data.folder import check_byte, folder_parts, folder_split, label_code
+from context_agg.data.image_files import is_turned
 from context_agg.data.labelled_files import HeaderCheck, LabelCode, read_numbers, read_pair
 from context_agg.data.labelled_parts import LabelledParts
 from context_agg.data.spec import VOID
@@ -38,6 +39,8 @@ class Survey:
     """In how many masks each number occurs."""
     to_train_on: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     """How many pixels of the masks to train on have each number."""
+    turned: list[Path] = field(default_factory=list)
+    """The images that are turned upright when they are read, as EXIF says."""
     problems: list[str] = field(default_factory=list)
     """What is wrong, a message for every file."""
 
@@ -52,6 +55,8 @@ class Survey:
                     self.sizes[width, height] += 1
                     self._count(mask, to_train_on=part in ("train", "all"))
                     read_pair(image, mask, self.parts.code)
+                    if is_turned(image):
+                        self.turned.append(image)
                 except (OSError, ValueError) as error:
                     self.problems.append(str(error))
 

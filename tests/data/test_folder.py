@@ -416,12 +416,12 @@ def test_a_png_that_tells_behind_its_pixels_that_it_is_turned_is_named(tmp_path:
         ({"ignore": 256}, "ignore=256 must be a byte, 3 to 255"),
         (
             {"validation": 0},
-            "data.validation=0 and data.test=0.3, 10 images are 7 for train, 0 for val",
+            "with data.validation=0 and data.test=0.3, 10 images are 7",
         ),
         (
             {"test": 0.9},
-            "with data.validation=0.2 and data.test=0.9, 10 images are 0 for train, 2 for val, 9 for "
-            "test, but each part needs one; take other shares or more images, or sort images/",
+            "with data.validation=0.2 and data.test=0.9, 10 images are 0 for train, 2 for val, 9 "
+            "for test, but each part needs one; take other shares or more images, or sort images/",
         ),
         ({"test": -1}, "the share of test=-1 must be a finite number from 0 to 1"),
         ({"memory": -1}, "memory=-1 must be a finite number, 0 or more"),

@@ -10,7 +10,13 @@ from PIL import Image
 from context_agg.cli.compose import compose_config
 from context_agg.data.__main__ import main
 from context_agg.data.survey import SPLIT
-from tests.fake_pairs import write_camvid, write_cityscapes, write_folder, write_voc2012
+from tests.fake_pairs import (
+    turn_behind_the_pixels,
+    write_camvid,
+    write_cityscapes,
+    write_folder,
+    write_voc2012,
+)
 
 
 def numbers(printed: str) -> dict[int, list[str]]:
@@ -76,6 +82,32 @@ def test_a_few_images_in_folders_of_their_parts_are_right(
         write_folder(tmp_path, 1, part=part)
     main([str(tmp_path), "--classes", "road,car,sky", "--ignore", "9"])
     assert capsys.readouterr().out.endswith("nothing is wrong\n")
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 6, 8])
+def test_images_that_are_turned_are_counted(
+    orientation: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are square, so that their sizes do not tell."""
+    write_folder(tmp_path, 5, ((12, 12),))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for number in (2, 4):
+        file = tmp_path / "images" / f"image{number:02}.png"
+        with Image.open(file) as image:
+            image.copy().save(file, exif=exif)
+    main([str(tmp_path), "--classes", "road,car,sky", "--ignore", "9"])
+    said = f"2 images, first {tmp_path}/images/image02.png; the masks must fit the upright images"
+    assert (said in capsys.readouterr().out) == (orientation != 1)
+
+
+def test_an_orientation_behind_the_pixels_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, 5, ((12, 12),))
+    turn_behind_the_pixels(tmp_path / "images" / "image03.png")
+    main([str(tmp_path)])
+    assert f"1 image, first {tmp_path}/images/image03.png" in capsys.readouterr().out
 
 
 def test_masks_of_0_and_255_are_not_taken_for_right(
