@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from context_agg.cli.groups import choices, groups
-from context_agg.cli.hints import nearest_key
+from context_agg.cli.hints import composed_keys, nearest_key
 
 FORM = "settings are given as KEY=VALUE, without dashes"  # trainer.max_epochs=3, not --epochs 3
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -29,7 +29,7 @@ def parse_arguments(arguments: Sequence[str], command: str) -> argparse.Namespac
             following = [*arguments, ""][arguments.index(argument) + 1]
             if not value and following and following[0] != "-" and "=" not in following:
                 value = following
-            meant = nearest_key(name.replace("-", "_"), command)
+            meant = nearest_key(name.replace("-", "_"), composed_keys(command))
             example = f": {meant}={value or 'VALUE'}" if meant else ""
             raise SystemExit(f"unknown option {argument}: {FORM}{example}")
     if rest:
@@ -97,7 +97,7 @@ def _without_value(word: str, command: str) -> str:
         return f"{word} is not KEY=VALUE; did you mean {' or '.join(settings)}?"
     if word in groups():
         return f"{word} needs a value, such as {word}={choices(word)[0]}"
-    example = f", such as {key}=VALUE" if (key := nearest_key(word, command)) else ""
+    example = f", such as {key}=VALUE" if (key := nearest_key(word, composed_keys(command))) else ""
     return f"{word} is not a setting: {FORM}{example}"
 
 

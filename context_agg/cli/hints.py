@@ -1,6 +1,6 @@
 """Finds the key that was meant: the nearest one, or the group that an unknown key belongs to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -22,7 +22,7 @@ def composed_keys(command: str, *overrides: str) -> list[str]:
     return keys(compose_config(*overrides, command=command))
 
 
-def hint(key: str, command: str) -> str:
+def hint(key: str, known: Sequence[str], command: str) -> str:
     """Says where an unknown key belongs, or else which known key is most like it."""
     root = key.partition(".")[0]
     if root in groups():
@@ -30,13 +30,13 @@ def hint(key: str, command: str) -> str:
         if owners := [option for option in options if key in composed_keys(command, option)]:
             return f"it belongs to {' '.join(owners)}"
     everything = f"`python -m context_agg.{command} --cfg job` prints all keys"
-    nearest = nearest_key(key, command)
+    nearest = nearest_key(key, known)
     return f"did you mean {nearest!r}? {everything}" if nearest else everything
 
 
-def nearest_key(key: str, command: str) -> str | None:
+def nearest_key(key: str, known: Sequence[str]) -> str | None:
     """The known key that is most like this one, in full or in its last word."""
-    known = [other for other in composed_keys(command) if not other.endswith("_target_")]
+    known = [other for other in known if not other.endswith("_target_")]
     if matches := get_close_matches(key, known, 1):
         return matches[0]
     last_words = {other.rpartition(".")[2]: other for other in reversed(known)}

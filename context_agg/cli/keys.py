@@ -203,7 +203,8 @@ def _check_keys(lines: Sequence[str], cfg: DictConfig, composed: Compose) -> Non
         if key.endswith("._target_") and not isinstance(OmegaConf.select(cfg, key), str):
             raise SystemExit(f"{key}={OmegaConf.select(cfg, key)} must name a class or function")
         if key not in known and not _is_read(key, cfg, plain):
-            raise SystemExit(_unknown(key, lines, composed))
+            read = [other for other in present if other in known or _is_read(other, cfg, plain)]
+            raise SystemExit(_unknown(key, read, lines, composed))
 
 
 def _check_part(key: str, cfg: DictConfig, plain: DictConfig) -> None:
@@ -269,13 +270,13 @@ def _takes(group: str, target: str, name: str) -> bool:
     return name in inspect.signature(get_object(target)).parameters and name not in SET_BY_US
 
 
-def _unknown(key: str, lines: Sequence[str], composed: Compose) -> str:
+def _unknown(key: str, read: Sequence[str], lines: Sequence[str], composed: Compose) -> str:
     """What to say of a key that was added with +, or stands in a file of the user's own."""
     added = [line.lstrip("+").partition("=")[0] for line in lines if line.startswith("+")]
     where = [f"+{other}" for other in added if f"{other}.".startswith(f"{key}.")]
     place = where[0] if where else f"the files of {composed.keywords['config_dir']}"
     group, _, name = key.partition(".")
-    advice = hint(key, composed.keywords["command"])
+    advice = hint(key, read, composed.keywords["command"])
     if group == "experiment":
         advice = "the first line of the experiment's file must be: # @package _global_"
     if group == "trainer":
@@ -296,15 +297,15 @@ def _not_composed(
         message = " ".join(str(error).split())
         return f"{message}: {cause}" if cause and cause not in message else message
     key, command = unknown[1], composed.keywords["command"]
-    advice = hint(key, command)
+    others: DictConfig | None = None
+    with suppress(HydraException):  # another line is wrong too
+        others = composed(*(values[0] for other, values in taken.items() if other != key))
+    advice = hint(key, keys(others) if others else composed_keys(command), command)
     if key not in taken:
         return f"unknown key {key!r} in a file of the configuration: {advice}"
     line = taken[key][0]
     group, _, name = key.rpartition(".")
-    target = None
-    with suppress(HydraException):  # another line is wrong too
-        others = composed(*(values[0] for other, values in taken.items() if other != key))
-        target = OmegaConf.select(others, f"{group}._target_") if group else None
+    target = OmegaConf.select(others, f"{group}._target_") if others and group else None
     if group == "trainer" and name in INSTEAD:
         advice = INSTEAD[name]
     elif target and advice.startswith("`") and _takes(group, target, name):  # imports the class

@@ -385,6 +385,35 @@ def test_a_mistake_in_a_file_of_the_user_s_own(
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["callbacks=mine", "callbacks.count.wrod=3"], "callbacks.count.word"),
+        (["callbacks=mine", "+callbacks.cuont=3"], "callbacks.count"),
+        (["model=mine", "model.widht=3"], "model.width"),
+        (["-m", "model=mine", "model.widht=3,4"], "model.width"),
+        (["model=mine", "model.widht=3", "optimizer.lrr=1"], "model.widths"),  # nothing composes
+    ],
+)
+def test_a_key_of_the_user_s_own_file_is_the_one_that_was_meant(
+    arguments: list[str],
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {
+        "callbacks": "defaults: [default]\ncount: {_target_: mine.Count, word: n}\n",
+        "model": "_target_: mine.Net\nwidth: 8\n",
+    }
+    for group, text in files.items():
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    message = message_of(["--config-dir", ".", *arguments], capsys)
+    assert f"did you mean {meant!r}?" in message
+
+
 def test_what_a_file_of_the_user_s_own_may_add(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
