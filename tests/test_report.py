@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from context_agg.report import main
 from context_agg.runs.curves import plot_bands, plot_curves, read_curves
+from context_agg.runs.settings import read_resolved
 from context_agg.runs.table import FILES, find_runs, in_words, write_report
 
 ACCURACY = {"auto": [0.9, 0.95, 0.97], "broken": [0.5]}
@@ -276,6 +277,16 @@ def test_an_odd_directory_is_named_and_costs_its_own_row_only(
     assert "\n" not in line
     assert capsys.readouterr().out == table
     assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
+def test_a_file_is_no_folder_of_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"/file is a file, not a folder$"):
+        find_runs(tmp_path / "file")
+    with pytest.raises(NotADirectoryError, match=r"/file is a file, not a folder$"):
+        read_resolved(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*/nowhere$"):
+        find_runs(tmp_path / "nowhere")
 
 
 def test_nothing_is_written_if_no_run_can_be_read(tmp_path: Path) -> None:

@@ -1,7 +1,21 @@
-"""Checks that the folder which a run or a sweep will write to can be written to."""
+"""Checks that a folder is there, and that one can be written to."""
 
 import tempfile
 from pathlib import Path
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses what is no folder.
+
+    Raises:
+        NotADirectoryError: if it is a file.
+        FileNotFoundError: if it is not there.
+    """
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise NotADirectoryError(f"{folder} is a file, not a folder")
+    raise FileNotFoundError(f"there is no folder {folder}")
 
 
 def check_writable(key: str, folder: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from context_agg.cli.places import check_folder
 from context_agg.data.images import ImageData
 from context_agg.data.labelled_files import LabelCode, find_pairs
 from context_agg.data.labelled_parts import PARTS, LabelledParts, parts_in, split
@@ -84,8 +85,9 @@ def folder_parts(root: Path, code: LabelCode, classes: Sequence[str]) -> Labelle
     """Finds the files of a folder; they are one part, "all", if there is no train/, val/ or test/.
 
     Raises:
-        FileNotFoundError: if a folder is not there, or holds no images.
+        OSError: if a folder is not there, or holds no images.
     """
+    check_folder(root)
     images, masks = root / "images", root / "masks"
     if any((folder / part).is_dir() for folder in (images, masks) for part in PARTS):
         found = parts_in({part: (images / part, masks / part) for part in PARTS})

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from context_agg.cli.places import check_folder
 from context_agg.data.image_files import image_size, opened, read_colour
 from context_agg.data.spec import VOID
 from context_agg.data.views import Pair
@@ -187,8 +188,7 @@ def _palette(mask: Image.Image) -> list[int]:
 
 
 def _by_name(folder: Path, problems: list[str]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+    check_folder(folder)
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):

@@ -1,13 +1,14 @@
 """Reads every file of a data set with masks: what is in them, and what is wrong."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from context_agg.cli.places import check_folder
 from context_agg.data.camvid import camvid_parts
 from context_agg.data.cityscapes import cityscapes_parts
 from context_agg.data.folder import check_byte, folder_parts, folder_split, label_code
@@ -20,6 +21,14 @@ from context_agg.data.voc2012 import voc2012_parts
 EVERY = 0  # the label of all numbers, where classes have no names; 255 would be void
 SPLIT = 0.15, 0.15, 0  # shares and seed of the split of images/ and masks/, as in conf/
 HELD_OUT = 0.1, 0  # share and seed of the split of VOC and Cityscapes, as in conf/
+
+PUBLISHED: Mapping[str, Callable[[Path], LabelledParts]] = {
+    "CamVid": lambda folder: camvid_parts(folder / "CamVid"),
+    "trainannot": camvid_parts,
+    "VOCdevkit": lambda folder: voc2012_parts(folder, *HELD_OUT),
+    "leftImg8bit": lambda folder: cityscapes_parts(folder, *HELD_OUT),
+}
+"""How to find the files of a published data set, by the folder that its own folder holds."""
 
 
 @dataclass
@@ -98,28 +107,26 @@ def find_parts(folder: Path, classes: Sequence[str], ignore: int) -> LabelledPar
         ignore: number of the pixels of images/ and masks/ that do not count.
 
     Raises:
-        FileNotFoundError: if the folder has none of these layouts.
+        OSError: if it is no folder, or has none of these layouts.
         ValueError: for classes of a data set that has its own.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+    check_folder(folder)
     if (folder / "images").is_dir():
         if classes:
             return folder_parts(folder, label_code(classes, ignore), classes)
         check_byte("ignore", ignore, 0)
         every = {number: EVERY for number in range(256)} | {ignore: VOID}
         return folder_parts(folder, LabelCode(every, ""), ())
+    inside = next((name for name in PUBLISHED if (folder / name).is_dir()), None)
+    if inside is None:
+        holds = "holds no images/ and masks/" if any(folder.iterdir()) else "is an empty folder"
+        raise FileNotFoundError(
+            f"{folder} {holds}; name one with images/ and masks/, or with CamVid/ (trainannot/), "
+            "VOCdevkit/ or leftImg8bit/"
+        )
     if classes:
-        raise ValueError(f"--classes: {folder} has no images/, and other layouts have theirs")
-    if (folder / "CamVid").is_dir():
-        return camvid_parts(folder / "CamVid")
-    if (folder / "trainannot").is_dir():
-        return camvid_parts(folder)
-    if (folder / "VOCdevkit").is_dir():
-        return voc2012_parts(folder, *HELD_OUT)
-    if (folder / "leftImg8bit").is_dir():
-        return cityscapes_parts(folder, *HELD_OUT)
-    raise FileNotFoundError(
-        f"{folder} holds no images/ and masks/, nor CamVid/ (or trainannot/), VOCdevkit/ or "
-        "leftImg8bit/; name a folder that does"
-    )
+        raise ValueError(
+            f"--classes: the data set in {folder}, which holds {inside}/, has classes of its own; "
+            "leave --classes out"
+        )
+    return PUBLISHED[inside](folder)

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from context_agg.cli.compose import CONF
 from context_agg.cli.monitors import MODES
+from context_agg.cli.places import check_folder
 from context_agg.runs.directory import SETTINGS
 from context_agg.runs.reading import WAY_OUT, read_text, short
 from context_agg.runs.records import check_format
@@ -81,10 +82,10 @@ def read_resolved(run_dir: Path) -> dict[Any, Any]:
 
     Raises:
         FileNotFoundError: if this is not the directory of a run.
-        OSError, ValueError: if it has another format, or its configuration cannot be read.
+        OSError, ValueError: if it is a file, has another format, or its configuration cannot be
+            read.
     """
-    if not run_dir.is_dir():
-        raise FileNotFoundError(f"there is no folder {run_dir}")
+    check_folder(run_dir)
     if not os.path.lexists(run_dir / SETTINGS):
         raise FileNotFoundError(f"{run_dir} is not the directory of a run: no {SETTINGS} in it")
     check_format(run_dir)

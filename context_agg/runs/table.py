@@ -7,6 +7,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from context_agg.cli.places import check_folder
 from context_agg.runs import atomic
 from context_agg.runs.curves import plot_bands, read_curves
 from context_agg.runs.directory import METRICS, SETTINGS
@@ -49,10 +50,9 @@ def find_runs(folder: Path) -> dict[str, list[Path]]:
     """The finished runs below a folder, by variant: the path of a run in it without the seed.
 
     Raises:
-        FileNotFoundError: if there are none, or no such folder.
+        OSError: if there are none, or no such folder.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+    check_folder(folder)
     variants: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob(METRICS)):
         run_dir = file.parent

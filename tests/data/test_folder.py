@@ -440,5 +440,8 @@ def test_an_option_that_cannot_be_is_refused(
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"root='' must be the folder .* data\.root=DIR"):
         load_folder(root="", **OPTIONS)
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere/images"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere$"):
         load(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"/file is a file, not a folder$"):
+        load(tmp_path / "file")

@@ -259,12 +259,18 @@ def test_published_data_sets_are_known_by_their_layout(
     ("arguments", "message"),
     [
         (["nowhere"], "there is no folder nowhere"),
-        (["."], "holds no images/ and masks/, nor CamVid/"),
+        (["."], "holds no images/ and masks/; name one with images/ and masks/, or with CamVid/"),
+        (["empty"], "empty is an empty folder; name one with images/ and masks/"),
+        (["empty", "--classes", "road,car"], "empty is an empty folder; name one with images/"),
+        (["file"], "file is a file, not a folder"),
         (["own", "--classes", "road"], "must be a list of different names, 2 to 255 of them"),
         (["own", "--classes", "road,car", "--ignore", "1"], "ignore=1 must be a whole number, 2"),
         (["own", "--ignore", "-1"], "ignore=-1 must be a whole number, 0 or more"),
         (["own", "--ignore", "300"], "ignore=300 must be a byte, 0 to 255"),
-        (["streets", "--classes", "road,car"], "--classes: streets has no images/"),
+        (
+            ["streets", "--classes", "road,car"],
+            "which holds CamVid/, has classes of its own;",
+        ),
     ],
 )
 def test_a_mistake_is_one_message(
@@ -273,5 +279,7 @@ def test_a_mistake_is_one_message(
     monkeypatch.chdir(tmp_path)
     write_folder(Path("own"), 3)
     write_camvid(Path("streets"))
+    Path("empty").mkdir()
+    Path("file").touch()
     with pytest.raises(SystemExit, match=re.escape(message)):
         main(arguments)
