@@ -136,5 +136,9 @@ def load_network(run_dir: Path) -> tuple[nn.Module, DataSpec]:
     with built_from(run_dir), torch.device("meta"):  # no memory, whatever the settings ask for
         network: nn.Module = instantiate(cfg.model, **spec.shapes)
     check_fit(network, weights, run_dir)
+    if any(name not in weights for name, _ in network.named_buffers()):
+        with built_from(run_dir):  # with memory: what is not saved has to be computed
+            network = instantiate(cfg.model, **spec.shapes)
+        network.to(next(value.dtype for value in weights.values() if value.is_floating_point()))
     network.load_state_dict(weights, assign=True)  # in place of those without memory
     return network.eval(), spec

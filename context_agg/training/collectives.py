@@ -63,9 +63,12 @@ def settle_sums(model: nn.Module, x: Tensor) -> None:
         model: the network as DDP has wrapped it.
         x: an input; what is computed of it is thrown away.
     """
+    before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng():
         model(x).sum().backward()
     model.zero_grad()
+    for buffer, value in zip(model.buffers(), before, strict=True):  # such as running means
+        buffer.copy_(value)
 
 
 @cache
