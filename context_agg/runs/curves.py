@@ -6,7 +6,7 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from context_agg.analysis.colours import COLORS, LINES
+from context_agg.analysis.colours import variant_style
 from context_agg.cli.quiet import quiet_tensorboard
 
 SCALARS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
@@ -82,15 +82,13 @@ def plot_bands(variants: dict[str, list[dict[str, list[float]]]]) -> Figure:
         for number, (variant, runs) in enumerate(variants.items()):
             by_epoch = list(zip(*(run[f"val/{quantity}"] for run in runs), strict=False))
             epochs = range(1, len(by_epoch) + 1)
-            style = {
-                "color": COLORS[number % len(COLORS)],
-                "linestyle": LINES[number // 2 % len(LINES)],
-            }
+            color, linestyle = variant_style(number)
             means = [sum(values) / len(values) for values in by_epoch]
-            (line,) = axes.plot(epochs, means, marker="." if len(means) == 1 else "", **style)
+            (line,) = axes.plot(epochs, means, marker="." if len(means) == 1 else "")
+            line.set(color=color, linestyle=linestyle)
             line.set_label(fill(variant, 90) if quantity == "loss" else "")
             low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
-            axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+            axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
         axes.set(title=f"held-out {label}", xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from context_agg.analysis.colours import COLORS, LINES
+from context_agg.analysis.colours import variant_style
 from context_agg.cli.no_result import NO_RESULT
 from context_agg.runs.directory import LOG, METRICS, SETTINGS
 from context_agg.runs.finished import leaves
@@ -139,8 +139,8 @@ def _data(curves: Mapping[str, Mapping[str, Curves]]) -> str:
     variants = [
         {
             "name": variant,
-            "color": COLORS[number % len(COLORS)],
-            "dash": DASHES[LINES[number // 2 % len(LINES)]],
+            "color": color,
+            "dash": DASHES[linestyle],
             "runs": [
                 {
                     "name": run,
@@ -153,5 +153,6 @@ def _data(curves: Mapping[str, Mapping[str, Curves]]) -> str:
             ],
         }
         for number, (variant, runs) in enumerate(curves.items())
+        for color, linestyle in [variant_style(number)]
     ]
     return json.dumps(variants).replace("<", "\\u003c")
