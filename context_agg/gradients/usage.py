@@ -1,4 +1,4 @@
-"""Runs a backward pass as others will: for one input alone, with grad_output in other strides."""
+"""Runs a backward pass as others will: for some inputs or outputs, with another grad_output."""
 
 from collections.abc import Iterator, Sequence
 
@@ -107,7 +107,11 @@ def _of_other_sizes(
     """What differs where grad_output is much larger or smaller, as with another loss."""
     right = usual(grad_outputs)
     for size, words in ((SCALE, f"{SCALE:g} times"), (1 / SCALE, f"1/{SCALE:g}")):
-        found = [gradient / size for gradient in usual([size * g for g in grad_outputs])]
+        try:
+            found = [gradient / size for gradient in usual([size * g for g in grad_outputs])]
+        except Exception as error:  # whatever a user's operator raises
+            yield f"the backward raised {said(error)} where grad_output has {words} its size"
+            continue
         for name, a, b in zip(names, found, right, strict=True):
             if not _agree(a, b, right, tolerance):
                 yield f"grad_{name} is not linear in grad_output: it differs at {words} its size"

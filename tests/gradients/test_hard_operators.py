@@ -79,6 +79,18 @@ def test_a_gradient_that_is_linear_in_the_middle_only(
     assert found == [f"grad_x is not linear in grad_output: it differs at {size} its size"]
 
 
+def test_a_backward_that_raises_at_a_large_grad_output() -> None:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        if g.abs().max() > 100:
+            raise OverflowError("too large")
+        return 2 * ctx.saved_tensors[0] * g
+
+    found = check_op(operator(square, backward), drawn(3)).diagnoses
+    assert found == [
+        "the backward raised OverflowError: too large where grad_output has 1024 times its size"
+    ]
+
+
 def with_weight(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     ctx.save_for_backward(x, weight)
     return x * weight + bias
