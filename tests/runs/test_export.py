@@ -228,7 +228,8 @@ def test_the_code_on_a_card_loads_the_network(model: str, form: str, tmp_path: P
     result = subprocess.run(
         [sys.executable, "-c", absent + code + compare], cwd=out, capture_output=True, text=True
     )
-    assert (result.stdout, result.stderr) == ("True\n", "")
+    others = [line for line in result.stderr.splitlines() if not line.startswith("compiled ")]
+    assert (result.stdout, others) == ("True\n", [])
 
 
 def sweep(folder: Path, accuracies: list[float]) -> None:
