@@ -201,7 +201,7 @@ RESCUE = {
     "kaiming": "kaiming",
     "lifted_longer": "identity, lifted, 24 epochs",
 }
-SHORT = {"short": "basic", "large": "large"}
+SHORT = {"short": "basic", "large": "large", "large_lifted": "large, identity, lifted, all scenes"}
 IOU = ("test/iou", "test/accuracy")
 
 
