@@ -83,7 +83,8 @@ def test_a_backward_that_raises_at_a_large_grad_output() -> None:
     def backward(ctx: Any, g: Tensor) -> Tensor:
         if g.abs().max() > 100:
             raise OverflowError("too large")
-        return 2 * ctx.saved_tensors[0] * g
+        gradient: Tensor = 2 * ctx.saved_tensors[0] * g
+        return gradient
 
     found = check_op(operator(square, backward), drawn(3)).diagnoses
     assert found == [
