@@ -79,12 +79,11 @@ def check_op(
     forward = forward_alone(op)
     alone = None if forward is None else Call(forward, given, parameters, place, names)
     cuda = [place] if place.type == "cuda" else []
-    dtypes = {tensor.dtype for tensor in call.given}
     asking = [(p, p.requires_grad) for p in parameters.values()]
     try:
         with torch.random.fork_rng(devices=cuda), torch.inference_mode(False):
             measurement = Measurement(call, right, tolerance, float32_tolerance)
-            measurement.run(alone, dtypes, second_order)
+            measurement.run(alone, second_order)
     finally:  # of a module that cannot be copied
         for parameter, asks in asking:
             parameter.requires_grad_(asks)

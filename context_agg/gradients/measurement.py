@@ -59,15 +59,12 @@ class Measurement:
         self._tolerance, self._float32_tolerance = tolerance, float32_tolerance
         self.found = Findings()
 
-    def run(
-        self, alone: Differentiable | None, dtypes: set[torch.dtype], second_order: bool
-    ) -> None:
+    def run(self, alone: Differentiable | None, second_order: bool) -> None:
         """Measures the gradients, and those of the gradients if asked.
 
         Args:
             alone: the function as autograd would differentiate it, if there is such a thing beside
                 a reference; only for finding mistakes, not for what is right.
-            dtypes: those of the inputs that were given.
             second_order: whether to measure second derivatives too.
 
         Raises:
@@ -109,7 +106,7 @@ class Measurement:
         graph = self._graph(truth, alone, grad_outputs, precision.tolerance)
         self._compare(precision, backward, truth, grad_outputs, "grad_", NO_GRADIENT, graph)
         if not self.found.faults and all(tensor.exact for tensor in self.found.tensors):
-            self.found.faults += faults_in_use(function, dtypes, grad_outputs, precision.tolerance)
+            self.found.faults += faults_in_use(function, grad_outputs, precision.tolerance)
         if second_order:
             self._compare_second(precision, grad_outputs)
 
@@ -134,12 +131,12 @@ class Measurement:
         is_empty = not any(operand.numel() for operand in truth.operands)
         if is_empty:
             self.found.remarks.append("the inputs have no entries")
-        is_empty |= not any(y.isfinite().any() for y in truth.outputs)
+        is_vacuous = is_empty or not any(y.isfinite().any() for y in truth.outputs)
         for name, settled in zip(precision.function.names, truth.settled, strict=True):
             if not settled.all():
                 number = f"{int((~settled).sum())} of {settled.numel()} entries of {name}"
                 self.found.remarks.append(f"{number} are left out: {why}")
-            if is_empty or (settled.numel() and not settled.any()):
+            if is_vacuous or (settled.numel() and not settled.any()):
                 self.found.unsettled.append(f"grad_{name}")
         return truth
 

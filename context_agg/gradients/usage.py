@@ -16,21 +16,17 @@ OTHERS_ARE_NONE = "grad_output of the others is None then"
 
 
 def faults_in_use(
-    function: Differentiable,
-    dtypes: set[torch.dtype],
-    grad_outputs: Sequence[Tensor],
-    tolerance: float,
+    function: Differentiable, grad_outputs: Sequence[Tensor], tolerance: float
 ) -> Iterator[str]:
     """What goes wrong in a use in which the gradients should stay what they are.
 
     Args:
         function: the function, whose gradients are right where all operands require one.
-        dtypes: those of the inputs that were given.
         grad_outputs: the gradients at its outputs.
         tolerance: largest difference that counts as rounding, in units of the largest gradient.
     """
     usual = Backward(function, leaves(function.operands))
-    yield from _in_dtypes(function, dtypes, grad_outputs)
+    yield from _in_given_dtype(function, grad_outputs)
     yield from _of_one_output(usual, function.names, grad_outputs, tolerance)
     if tolerance < SIXTEEN_BITS:  # where there is room for other sizes
         yield from _of_other_sizes(usual, function.names, grad_outputs, tolerance)
@@ -70,20 +66,20 @@ def unseen_changes(function: Differentiable) -> Iterator[str]:
             )
 
 
-def _in_dtypes(
-    function: Differentiable, dtypes: set[torch.dtype], grad_outputs: Sequence[Tensor]
-) -> Iterator[str]:
-    """Where the backward raises in the dtype of the inputs, which the forward takes."""
-    for dtype in dtypes - {torch.float64} if len(dtypes) == 1 else ():
-        operands = [t.to(dtype, copy=True).requires_grad_() for t in function.operands]
-        try:
-            backward = Backward(function, operands)
-        except Exception:  # it does not take this dtype, and says so
-            continue
-        try:
-            backward([g.to(y) for g, y in zip(grad_outputs, backward.outputs, strict=True)])
-        except Exception as error:  # whatever a user's operator raises
-            yield f"the backward raised {said(error)} in {dtype}, the dtype of the inputs"
+def _in_given_dtype(function: Differentiable, grad_outputs: Sequence[Tensor]) -> Iterator[str]:
+    """Where the backward raises in the dtype of the inputs, if they share one."""
+    dtype = function.operands[0].dtype
+    if any(operand.dtype != dtype for operand in function.operands):
+        return
+    operands = [operand.clone().requires_grad_() for operand in function.operands]
+    try:
+        backward = Backward(function, operands)
+    except Exception:  # the forward does not take this dtype, and says so
+        return
+    try:
+        backward([g.to(y) for g, y in zip(grad_outputs, backward.outputs, strict=True)])
+    except Exception as error:  # whatever a user's operator raises
+        yield f"the backward raised {said(error)} in {dtype}, the dtype of the inputs"
 
 
 def _of_one_output(
