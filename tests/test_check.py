@@ -214,6 +214,7 @@ def test_several_checks_at_once_are_refused(
     assert "did you mean 'op'" in str(run("opp=a:b"))
 
 
+@pytest.mark.slow
 def test_the_catch_table_cheaply(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the gradcheck and cosine cells; for the training cells, made-up numbers of each kind."""
     accuracies = {

@@ -108,6 +108,8 @@ def test_every_experiment_and_set_of_callbacks_takes_a_step(name: str, tmp_path:
     write_mnist(tmp_path, "MNIST")
     write_camvid(tmp_path)
     overrides = [name] if "=" in name else [f"experiment={name}", f"data.root={tmp_path}"]
+    if name.startswith("scenes"):
+        overrides += [f"data.{part}_scenes=16" for part in ("train", "validation", "test")]
     scores = train(compose_config(*overrides, "debug=step"), tmp_path / "run")
     assert scores["epochs"] == 1
     assert (tmp_path / "run" / "metrics.json").is_file()

@@ -41,6 +41,7 @@ MODEL = str(ROOT / "models" / "basic_mnist")
 REPORT = {"matplotlib", "tensorboard", "hydra"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "arguments", "needed"),
     [

@@ -85,10 +85,15 @@ def plain_losses(
     ("overrides", "options"),
     [
         ((), {"optimizer": "adam"}),
-        (("optimizer=sgd", "schedule=cosine"), {"optimizer": "sgd", "steps": 40 * EPOCHS}),
-        (
+        pytest.param(
+            ("optimizer=sgd", "schedule=cosine"),
+            {"optimizer": "sgd", "steps": 40 * EPOCHS},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ("+trainer.accumulate_grad_batches=3",),
             {"optimizer": "adam", "accumulate": 3},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["adam", "sgd with a schedule", "accumulated"],

@@ -27,7 +27,12 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BATCH = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
 SCENES = [f"data.{part}_scenes=16" for part in ("train", "validation", "test")]
-SLOW = {"python -m context_agg.check backprop=all"}  # minutes
+SLOW = {
+    "python -m context_agg.check backprop=all",  # minutes
+    "python -m context_agg.evaluate models/scenes_identity",
+    "python -m context_agg.train debug=profile",
+    "python -m context_agg.tune space.yaml --trials 50 data.batch_size=64 --out outputs/tune/other",
+}
 WRONG = {"python -m context_agg.check backprop=broken"}  # finds a mistake
 
 
@@ -129,7 +134,7 @@ def test_make_knows_its_targets(command: str) -> None:
     assert made.returncode == 0, made.stderr
 
 
-@pytest.mark.parametrize("target", ["run", "sweep"])
+@pytest.mark.parametrize("target", ["run", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_what_make_calls_works(target: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = make("-n", target).stdout.replace("\\\n", " ").splitlines()
     trainings = [line for line in lines if "context_agg.train" in line]

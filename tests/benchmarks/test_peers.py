@@ -109,9 +109,8 @@ def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 FIELDS = {"channels", "batch", "side", "dilations", "threads", "gigaflops", "others_percent"}
 
 
-@pytest.mark.parametrize(
-    "name", ["pytorch", *(pytest.param(x, marks=pytest.mark.slow) for x in PEERS if x != "pytorch")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PEERS)
 def test_a_peer_in_a_process_of_its_own_is_checked_and_timed(name: str, no_rest: None) -> None:
     if PEERS[name].missing():
         pytest.skip(f"{PEERS[name].title} is not installed")

@@ -150,6 +150,7 @@ def test_a_command_that_fails_is_not_timed() -> None:
         commands.seconds(["-c", "import sys; sys.exit('no such thing')"])
 
 
+@pytest.mark.slow
 def test_start_up_ends_at_the_first_step(tmp_path: Path) -> None:
     code = commands.FIRST_STEP.replace("os._exit(0)", "os._exit(7)")
     assert run([sys.executable, "-c", code, f"hydra.run.dir={tmp_path / 'run'}"]).returncode == 7

@@ -10,7 +10,9 @@ from tests.tiny_run import run, scalars
 
 
 @pytest.mark.parametrize(
-    ("monitor", "best"), [("val/loss", min), ("val/accuracy", max)], ids=["loss", "accuracy"]
+    ("monitor", "best"),
+    [("val/loss", min), pytest.param("val/accuracy", max, marks=pytest.mark.slow)],
+    ids=["loss", "accuracy"],
 )
 def test_the_best_epoch_is_kept(
     monitor: str, best: Callable[[Sequence[float]], float], tmp_path: Path

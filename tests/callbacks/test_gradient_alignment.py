@@ -116,7 +116,9 @@ def test_the_loss_decrease_is_that_of_the_step(tmp_path: Path) -> None:
     assert len(recorded) == 4
 
 
-@pytest.mark.parametrize("accumulate", [2, 3, 10])
+@pytest.mark.parametrize(
+    "accumulate", [3, *(pytest.param(x, marks=pytest.mark.slow) for x in (2, 10))]
+)
 def test_accumulated_batches_are_measured_as_one(accumulate: int, tmp_path: Path) -> None:
     """The same as one step on all of them; epochs of four batches cut some windows short."""
     per_epoch = -(-4 // accumulate)

@@ -504,9 +504,13 @@ def test_a_finished_run_with_other_settings_is_refused_and_stays(
     ("argument", "part", "full"),
     [
         ("optimizer.lrr=1", "did you mean 'optimizer.lr'", "1"),  # before Hydra, so no trace
-        ("trainer.max_epochs=0", "trainer.max_epochs=0 must be", "1"),
+        pytest.param(
+            "trainer.max_epochs=0", "trainer.max_epochs=0 must be", "1", marks=pytest.mark.slow
+        ),
         ("model.channels=0", "channels=0 must be a whole number", "0"),
-        ("model.channels=0", "channels=0 must be a whole number", "1"),
+        pytest.param(
+            "model.channels=0", "channels=0 must be a whole number", "1", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_same_as_a_process(argument: str, part: str, full: str, tmp_path: Path) -> None:

@@ -92,14 +92,15 @@ def test_float32_forward_is_within_rounding_of_float64(name: str) -> None:
 def test_gradients_match_finite_differences(
     name: str, side: int, dilation: int, relu: bool
 ) -> None:
-    assert gradcheck(get_conv_op(name), (*operands(side=side), dilation, relu))
+    c = 1 if side == 5 else 3  # 25 entries a kernel are many
+    assert gradcheck(get_conv_op(name), (*operands(c=c, side=side), dilation, relu))
 
 
 @pytest.mark.parametrize("dilation", DILATIONS)
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("name", CORRECT)
 def test_second_derivatives_match_finite_differences(name: str, side: int, dilation: int) -> None:
-    inputs = operands(1, 3, 2, side, 4, 3)
+    inputs = operands(1, 1 if side == 5 else 3, 2, side, 4, 3)
     assert gradgradcheck(get_conv_op(name), (*inputs, dilation, True))
 
 

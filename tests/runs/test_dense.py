@@ -30,12 +30,11 @@ from context_agg.training.learner import Learner
 from tests.fake_pairs import turn_behind_the_pixels
 from tests.tiny_run import scalars
 
+FEW = ["data.train_scenes=12", "data.validation_scenes=5", "data.test_scenes=5"]
 TINY = [
+    *FEW,
     "data.size=32",
     "data.digits=2",
-    "data.train_scenes=12",
-    "data.validation_scenes=5",
-    "data.test_scenes=5",
     "data.batch_size=4",
     "front_end.widths=[4]",
     "trainer.max_epochs=2",
@@ -523,7 +522,8 @@ def test_a_mistake_is_one_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = Path(__file__).parents[2]
-    tiny = TINY if "FOLDER" in str(overrides) else []
+    small = TINY if "FOLDER" in str(overrides) else FEW
+    tiny = [] if "data=digits" in overrides else small
     named = [line.replace("FOLDER", str(stages)) for line in overrides]
     named = [line.replace("models/", f"{root}/models/") for line in named]
     monkeypatch.chdir(tmp_path)

@@ -89,6 +89,7 @@ def test_a_dense_network_s_program_takes_images_of_any_size(
         torch.testing.assert_close(exported(x), network(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16, 24), (13, 24)], ids=str)
 @pytest.mark.parametrize("upsampling", ["bilinear", "deconvolution", "probabilities"])
 def test_a_program_of_vgg_takes_images_of_any_size(
@@ -110,7 +111,9 @@ def test_a_program_of_vgg_takes_images_of_any_size(
         (["front_end=small", "model.channels=null"], 1),
         (["front_end=small", "model.channels=null", "front_end.stride=2"], 4),
         (["front_end=small", "front_end.stride=4", "model=front_end"], 8),
-        (["front_end=vgg16", "model=front_end", *NARROW_VGG], 9),
+        pytest.param(
+            ["front_end=vgg16", "model=front_end", *NARROW_VGG], 9, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, list) else str(value),
 )
@@ -130,7 +133,13 @@ def test_the_smallest_image_of_a_program_is_found(
             exported(torch.rand(2, 3, height, width, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "deconvolution", "probabilities"])
+@pytest.mark.parametrize(
+    "upsampling",
+    [
+        "deconvolution",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("bilinear", "probabilities")),
+    ],
+)
 def test_a_program_of_vgg_can_be_moved_to_another_device(upsampling: str, tmp_path: Path) -> None:
     """The meta device stands for any other; the operations of a device check their operands."""
     overrides = ["front_end=vgg16", *NARROW_VGG, f"front_end.upsampling={upsampling}"]
@@ -210,6 +219,7 @@ def test_a_program_that_is_not_the_network_is_not_exported(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["basic_mnist", "scenes_identity"])
 @pytest.mark.parametrize("form", ["safetensors", "torch"])
 def test_the_code_on_a_card_loads_the_network(model: str, form: str, tmp_path: Path) -> None:

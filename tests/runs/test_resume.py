@@ -40,29 +40,31 @@ def assert_same(ours: object, theirs: object) -> None:
         assert repr(ours) == repr(theirs)  # of the shortest decimals that give the same bits
 
 
+OPTIONS: list[tuple[str, ...]] = [
+    ("callbacks=weight_averaging",),
+    ("+trainer.accumulate_grad_batches=3",),
+    ("backprop=broken", "model.init=normal"),
+    ("callbacks=gradient_noise",),
+    ("callbacks=random_gradients", "backprop=feedback_alignment"),
+    ("trainer.precision=64-true",),
+    ("schedule=cosine",),
+    (
+        "schedule=cosine",
+        "schedule._target_=torch.optim.lr_scheduler.MultiStepLR",
+        "+schedule.milestones=[5,12]",
+    ),
+    ("data.shift=2", "data.rotate=20"),
+    (
+        "optimizer=draft_adam",
+        "callbacks=gradient_alignment",
+        "callbacks.gradient_alignment.every=3",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     "options",
-    [
-        (),
-        ("callbacks=weight_averaging",),
-        ("+trainer.accumulate_grad_batches=3",),
-        ("backprop=broken", "model.init=normal"),
-        ("callbacks=gradient_noise",),
-        ("callbacks=random_gradients", "backprop=feedback_alignment"),
-        ("trainer.precision=64-true",),
-        ("schedule=cosine",),
-        (
-            "schedule=cosine",
-            "schedule._target_=torch.optim.lr_scheduler.MultiStepLR",
-            "+schedule.milestones=[5,12]",
-        ),
-        ("data.shift=2", "data.rotate=20"),
-        (
-            "optimizer=draft_adam",
-            "callbacks=gradient_alignment",
-            "callbacks.gradient_alignment.every=3",
-        ),
-    ],
+    [(), *(pytest.param(options, marks=pytest.mark.slow) for options in OPTIONS)],
     ids=lambda options: " ".join(options) or "default",
 )
 def test_one_cut_in_each_epoch(options: Sequence[str], tmp_path: Path) -> None:
@@ -77,11 +79,11 @@ def test_one_cut_in_each_epoch(options: Sequence[str], tmp_path: Path) -> None:
     ("method", "number"),
     [
         ("training_step", 10),
-        ("training_step", 11),
-        ("validation_step", 1),
+        pytest.param("training_step", 11, marks=pytest.mark.slow),
+        pytest.param("validation_step", 1, marks=pytest.mark.slow),
         ("validation_step", 4),
-        ("test_step", 1),
-        ("test_step", 2),
+        pytest.param("test_step", 1, marks=pytest.mark.slow),
+        pytest.param("test_step", 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_cut_anywhere(method: str, number: int, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     assert steps > max(moments, default=0)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path: Path, dies: list[int]) -> None:
     """No trial is lost, none stays behind, and the runs are the same bit for bit."""
     tune(tmp_path / "whole", SPACE, 4)

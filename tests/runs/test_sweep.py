@@ -149,6 +149,7 @@ def pretend(cfg: object, output_dir: Path, model: str, shown: object) -> dict[st
     return {"test/accuracy": 0.5, "test/loss": 1.0, "epochs": 1, "seconds": 2.0}
 
 
+@pytest.mark.slow
 def test_failed_runs_do_not_stop_the_others_and_are_named_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("part", [part for part in PARTS if part.partition("/")[0] not in STAGED])
 def test_every_sweep_trains_where_its_study_looks_for_it(part: str) -> None:
