@@ -1,9 +1,10 @@
 """Where the configuration is, and the one way to compose it outside a running command."""
 
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
 INSTALLED = PACKAGE / "conf"  # a wheel has it here; the repository has it beside the package
@@ -31,3 +32,14 @@ def compose_config(
         path = [f"hydra.searchpath=['file://{folder}']"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(command, [*path, *overrides], return_hydra_config=hydra)
+
+
+@cache
+def composed_once(*overrides: str, command: str = COMMAND) -> DictConfig:
+    """The configuration that `compose_config` makes of conf/ alone, to be read only.
+
+    Composing takes a quarter of a second, and a command line is compared with the same few.
+    """
+    cfg = compose_config(*overrides, command=command)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg

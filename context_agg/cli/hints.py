@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.cli.compose import compose_config
+from context_agg.cli.compose import composed_once
 from context_agg.cli.groups import choices, groups
 
 
@@ -19,7 +19,7 @@ def keys(cfg: DictConfig) -> list[str]:
 @cache
 def composed_keys(command: str, *overrides: str) -> list[str]:
     """All keys of the configuration that a command has with these overrides."""
-    return keys(compose_config(*overrides, command=command))
+    return keys(composed_once(*overrides, command=command))
 
 
 def hint(key: str, known: Sequence[str], command: str) -> str:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from context_agg.cli import ranks
 from context_agg.cli.arguments import parse_arguments
-from context_agg.cli.compose import COMMAND, CONF, compose_config
+from context_agg.cli.compose import COMMAND, CONF, compose_config, composed_once
 from context_agg.cli.groups import choices, groups, unknown_choice
 from context_agg.cli.hints import composed_keys, hint, keys
 from context_agg.cli.places import check_writable
@@ -237,7 +237,7 @@ def _plain(lines: Sequence[str], cfg: DictConfig, command: str) -> DictConfig:
         for group, names in chosen.items()
         if group in groups()
     }
-    return compose_config(
+    return composed_once(
         *(f"{group}=[{','.join(names)}]" for group, names in ours.items() if names), command=command
     )
 
