@@ -82,6 +82,21 @@ def read(file: Path) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return forward, backward
 
 
+def check_gradients(grads: Any, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Rejects what a user's backward returns if it is not a gradient, or None, for each operand.
+
+    Raises:
+        ValueError: for another number of gradients, or another shape.
+    """
+    if not isinstance(grads, tuple | list) or len(grads) != len(GRADIENTS):
+        number = f"{len(grads)} values" if isinstance(grads, tuple | list) else "one value"
+        raise ValueError(f"it returns {number}, but must return {', '.join(GRADIENTS)}")
+    for name, grad, shape in zip(GRADIENTS, grads, shapes, strict=True):
+        if grad is not None and (found := tuple(grad.shape)) != shape:
+            of = name.removeprefix("grad_")
+            raise ValueError(f"{name} has the shape {found}, but that of {of} is {shape}")
+
+
 def check(file: Path) -> bool:
     """Checks a user's backward pass, prints what it finds, and returns whether it is right.
 
@@ -108,6 +123,7 @@ def check(file: Path) -> bool:
         def backward(ctx: Any, grad_output: Any) -> Any:
             x, weight, y = ctx.saved_tensors
             grads = backward(grad_output, x, weight, y, dilation)
+            check_gradients(grads, shapes)
             unwritten.update(
                 name for name, grad in zip(GRADIENTS, grads, strict=True) if grad is None
             )

@@ -83,3 +83,24 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "its name has to end in .py" in str(call("exercise", str(tmp_path / "mine")))
     assert not (tmp_path / "mine").exists()
     assert "No such file" in str(call("exercise", str(tmp_path / "none" / "mine.py")))
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (
+            "grad_x, grad_bias",
+            "it returns 2 values, but must return grad_x, grad_weight, grad_bias",
+        ),
+        ("g", "it returns one value, but must return grad_x, grad_weight, grad_bias"),
+        ("grad_x, grad_weight, g.sum()", "grad_bias has the shape (), but that of bias is (2,)"),
+    ],
+)
+def test_what_is_no_gradient_for_each_operand(
+    returned: str, says: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(file)
+    wanted = "return grad_x, grad_weight, grad_bias"
+    file.write_text(file.read_text().replace(wanted, f"return {returned}"))
+    assert call("exercise", str(file)) == 1
+    assert f"the backward raised ValueError: {says}" in capsys.readouterr().out
