@@ -8,6 +8,7 @@ which check catches which mistake.
 
 import inspect
 import json
+import os
 import sys
 import time
 from pkgutil import resolve_name
@@ -17,7 +18,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli.compose import CONF
-from context_agg.cli.errors import one_message
+from context_agg.cli.errors import UserError, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 
@@ -90,6 +91,7 @@ def check_any(cfg: DictConfig) -> bool:
     return report.right
 
 
+BACKPROP = "manual"  # unless the command line names another
 ONLY_WITH_INPUTS = {
     "reference": None,
     "format": "text",
@@ -107,6 +109,10 @@ def check_together(cfg: DictConfig) -> None:
         UserError: for such a key.
     """
     with one_message():
+        if cfg.op is not None and cfg.backprop != BACKPROP:
+            raise ValueError(
+                f"backprop={cfg.backprop} has no effect beside op={cfg.op}: leave one of them out"
+            )
         if cfg.inputs is not None and cfg.op is None:
             raise ValueError(f"inputs={cfg.inputs} needs op=package.module:function")
         for key, default in ONLY_WITH_INPUTS.items():
@@ -174,11 +180,16 @@ def run(cfg: DictConfig) -> None:
 
     quiet()
     torch.set_num_threads(1)  # the tensors are so small that threads only wait
-    check_together(cfg)
-    if cfg.backprop == "all" and cfg.op is None:
-        print_catch_table(cfg)
-    elif not (check(cfg) if cfg.inputs is None else check_any(cfg)):
-        sys.exit(1)
+    try:
+        check_together(cfg)
+        if cfg.backprop == "all" and cfg.op is None:
+            print_catch_table(cfg)
+        elif not (check(cfg) if cfg.inputs is None else check_any(cfg)):
+            sys.exit(1)
+    except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.exit(str(error))  # without the lines that Hydra puts around it
 
 
 def main() -> None:

@@ -119,3 +119,27 @@ def test_a_module_that_leaves_is_not_right(
     sys.modules.pop("leaves", None)
     assert call("check", "op=own_function:right", "inputs=leaves:inputs") not in (0, None)
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["op=own_function:nothing", "inputs=own_function:inputs"], "has no attribute 'nothing'"),
+        (["op=own_function:right", "inputs=own_function:raises"], "raised RuntimeError('no data"),
+        (["inputs=own_function:inputs"], "needs op=package.module:function"),
+        (["op=own_function:right"], "without inputs= it must be a function"),
+        (
+            ["op=own_function:right", "inputs=own_function:inputs", "backprop=auto"],
+            "backprop=auto has no effect beside op=own_function:right",
+        ),
+    ],
+)
+def test_a_mistake_is_its_message_and_nothing_more(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the lines that Hydra puts around it."""
+    message = call("check", *arguments)
+    assert says in str(message)
+    assert str(message).count("\n") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
