@@ -13,7 +13,6 @@ from context_agg.gradients.op_call import (
     Op,
     declared,
     floats,
-    forward_alone,
     input_names,
     title,
 )
@@ -65,6 +64,12 @@ def check_op(
             f"inputs is a {type(inputs).__name__}, but must be a tensor, or a list or tuple of the "
             "operator's positional arguments"
         )
+    for role, function in (("op", op), ("reference", reference)):
+        if isinstance(function, type) and issubclass(function, nn.Module):
+            raise ValueError(
+                f"{role} is the class {function.__name__}: give a module that it has made, such as "
+                f"{function.__name__}(...)"
+            )
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     parameters = dict(op.named_parameters()) if isinstance(op, nn.Module) else {}
     names = input_names(op if reference is None or declared(op) else reference, len(given))
@@ -76,14 +81,12 @@ def check_op(
     if reference is not None:
         _check_fit(reference, parameters)
         right = Call(reference, given, parameters, place, names)
-    forward = forward_alone(op)
-    alone = None if forward is None else Call(forward, given, parameters, place, names)
     cuda = [place] if place.type == "cuda" else []
     asking = [(p, p.requires_grad) for p in parameters.values()]
     try:
         with torch.random.fork_rng(devices=cuda), torch.inference_mode(False):
             measurement = Measurement(call, right, tolerance, float32_tolerance)
-            measurement.run(alone, second_order)
+            measurement.run(second_order)
     finally:  # of a module that cannot be copied
         for parameter, asks in asking:
             parameter.requires_grad_(asks)

@@ -64,19 +64,22 @@ class Comparison:
         self._precision, self._truth, self._grad_outputs = precision, truth, grad_outputs
         self._backward = Settled(backward, truth.settled)
         self._float32_tolerance = float32_tolerance
-        sent = largest(self._sending()) * largest(grad_outputs)  # first, as calls seed the backward
+        sent = largest(self._sending())  # before the backward, which a call would seed
+        if not sent:  # all outputs are 0: their terms have cancelled too
+            sent = MOST_CANCELLED * largest(truth.operands)
+        sent *= largest(grad_outputs)
         self._right, self._ours = truth(grad_outputs), self._backward(grad_outputs)
         self._doubt = truth.doubt(grad_outputs)
         self._natural = self._natural_sizes(sent)
         self._found = Findings()
 
-    def run(self, prefix: str, missing: str, graph: Graph | None) -> Findings:
+    def run(self, prefix: str, missing: str, graphs: Sequence[Graph]) -> Findings:
         """Compares all gradients.
 
         Args:
             prefix: what to call a gradient by, before the name of its operand.
             missing: what it may mean that autograd finds no gradient.
-            graph: the function as autograd differentiates it, to find mistakes in.
+            graphs: functions with the right gradients, to find mistakes in.
         """
         names, tolerance = self._precision.function.names, self._precision.tolerance
         least = [self._precision.rounding / tolerance * size for size in self._natural]
@@ -92,7 +95,7 @@ class Comparison:
                 names,
                 self._backward,
                 self._truth,
-                graph,
+                graphs,
                 self._grad_outputs,
                 tolerance + min(ROUGH, max(map(self._vagueness, wrong))),
                 missing,
@@ -122,6 +125,11 @@ class Comparison:
             max(largest([own]), min(most, sent / size) if size else right)
             for own, size in zip(known, sizes, strict=True)
         ]
+
+    def _raw(self, i: int) -> Tensor:
+        """A gradient as autograd has it, also at the entries whose right one is not known."""
+        gradient = self._backward.given(self._grad_outputs)[i]
+        return self._ours[i] if gradient is None else gradient
 
     def _vagueness(self, i: int) -> float:
         """How far the right gradient may be off, in units of its largest entry."""
@@ -206,6 +214,8 @@ class Comparison:
             elif 10 * sensitivity(function, self._grad_outputs, i) < error < float("inf"):
                 words = f"is wrong by {error:.0e} in float32, though not in float64"
                 self._found.faults.append(f"{report.name} {words}")
+            elif not largest([self._raw(i)]) < inf:
+                continue  # as in float64
             elif not isfinite(error):
                 words = "is not finite in float32, whose range the operator leaves on the way"
                 self._found.remarks.append(f"{report.name} {words}")

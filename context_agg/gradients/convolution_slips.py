@@ -5,6 +5,7 @@ The arguments of the convolutions are read where autograd calls their backward.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations, product
 from typing import Any
 
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from context_agg.gradients.first_derivative import Backward
+from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.slips import Slip
 
 PIECES = (0, 1)  # grad_input and grad_weight among what a convolution's backward returns
 BACKWARD = torch.ops.aten.convolution_backward.default
 Sizes = tuple[int, ...]
+MOST_WEIGHTS = 500  # of a kernel that is looked for
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,10 @@ class _Replace(TorchDispatchMode):
         return tuple(pieces)
 
 
-def convolution_slips(graph: Backward, grad_outputs: Sequence[Tensor]) -> Iterator[Slip]:
-    """The reference's gradients with one mistake in one convolution."""
+def convolution_slips(
+    _: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
+) -> Iterator[Slip]:
+    """A function's gradients with one mistake in one convolution."""
     with _Record() as record:
         graph(grad_outputs)
     number = len(record.found)
@@ -144,6 +149,30 @@ def convolution_slips(graph: Backward, grad_outputs: Sequence[Tensor]) -> Iterat
                     yield Slip(words + where, dict(enumerate(graph(grad_outputs))))
 
 
+def other_kernel_slips(
+    graph: Backward, grad_outputs: Sequence[Tensor], ours: Sequence[Tensor]
+) -> Iterator[Slip]:
+    """For one convolution alone, its grad_x with the kernel that brings it nearest to ours.
+
+    Only where x has so many entries that not every gradient is that of some kernel.
+    """
+    with _Record() as record:
+        graph(grad_outputs)
+    if len(record.found) != 1:
+        return
+    (right,) = record.found
+    size = right.weight.numel()
+    if size > MOST_WEIGHTS or right.x.numel() < 2 * size:
+        return
+    units = torch.eye(size, dtype=right.weight.dtype, device=right.weight.device)
+    each = [replace(right, weight=unit.view_as(right.weight)).gradient(0) for unit in units]
+    columns = torch.stack([gradient.flatten() for gradient in each], 1)
+    for i, gradient in enumerate(ours):
+        if gradient.shape == right.x.shape:
+            fit = columns @ torch.linalg.lstsq(columns, gradient.flatten()[:, None]).solution
+            yield Slip("is that of another kernel", {i: fit.view_as(gradient)}, scales=False)
+
+
 def _wrong(right: Convolution, piece: int) -> Iterator[tuple[str, Convolution]]:
     """The mistakes, common ones first: kernel, dilation, stride, padding, and two at a time."""
     axes = len(right.stride)
@@ -158,15 +187,20 @@ def _wrong(right: Convolution, piece: int) -> Iterator[tuple[str, Convolution]]:
             both = replace(turned, weight=turned.weight.transpose(0, 1))
             yield "has the kernel neither rotated nor its maps exchanged", both
     yield from _dilations(right)
-    if set(right.stride) != {1}:
-        yield "is that of stride 1", replace(right, stride=(1,) * axes)
+    for stride in _forgotten(right.stride):
+        yield f"is that of stride {_named(stride)}", replace(right, stride=stride)
     if any(right.padding):
         yield "is that of no padding", replace(right, padding=(0,) * axes)
     for by in (1, -1):
         padding = tuple(p + by for p in right.padding)
         yield f"is that of padding {_named(padding)}", replace(right, padding=padding)
+    for padding in _forgotten(right.padding, least=0):
+        yield f"is that of padding {_named(padding)}", replace(right, padding=padding)
     for words, wrong in _dilations(turned) if piece == 0 else ():
         yield f"{words}, with the kernel not rotated", wrong
+    if set(right.stride) != {1}:
+        for words, wrong in _dilations(replace(right, stride=(1,) * axes)):
+            yield f"{words}, and of stride 1", wrong
     if axes == 2 and right.grad_output.shape[-1] == right.grad_output.shape[-2]:
         exchanged = replace(right, grad_output=right.grad_output.transpose(2, 3).contiguous())
         yield "has height and width of grad_output exchanged", exchanged
@@ -179,7 +213,7 @@ def _dilations(right: Convolution) -> Iterator[tuple[str, Convolution]]:
     axes = len(right.dilation)
     sides = right.weight.shape[2:]
     others = {(d,) * axes for d in range(1, 2 * max(right.dilation) + 1)}
-    others = (others | {right.dilation[::-1]}) - {right.dilation}
+    others = (others | {*_forgotten(right.dilation)}) - {right.dilation}
     for dilation in sorted(others):
         words = f"is that of dilation {_named(dilation)}"
         padding = tuple(
@@ -188,6 +222,12 @@ def _dilations(right: Convolution) -> Iterator[tuple[str, Convolution]]:
         )
         yield words, replace(right, dilation=dilation, padding=padding)
         yield f"{words}, from the corner of the window", replace(right, dilation=dilation)
+
+
+def _forgotten(sizes: Sizes, least: int = 1) -> list[Sizes]:
+    """The sizes with some axes' own forgotten, or in another order."""
+    some = set(product(*({least, size} for size in sizes))) | set(permutations(sizes))
+    return sorted(some - {sizes})
 
 
 def _named(sizes: Sizes) -> str:

@@ -1,13 +1,13 @@
 """Names the mistake in a wrong gradient, or says that it is none of the known ones."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from context_agg.gradients.convolution_slips import convolution_slips
+from context_agg.gradients.convolution_slips import convolution_slips, other_kernel_slips
 from context_agg.gradients.detached import detached_slips
 from context_agg.gradients.first_derivative import Backward
 from context_agg.gradients.op_call import Differentiable
@@ -39,7 +39,7 @@ class Diagnosis:
         names: what the operands are called.
         backward: the backward pass.
         truth: the right gradients.
-        graph: the function as autograd sees it, for the slips inside it; None if there is none.
+        graphs: functions with the right gradients, for the slips inside them.
         grad_outputs: the gradients at the outputs.
         tolerance: the largest difference that counts as rounding, in units of the largest entry.
         missing: what it may mean that autograd finds no gradient.
@@ -50,12 +50,12 @@ class Diagnosis:
         names: Sequence[str],
         backward: Settled,
         truth: Truth,
-        graph: Graph | None,
+        graphs: Sequence[Graph],
         grad_outputs: Sequence[Tensor],
         tolerance: float,
         missing: str,
     ) -> None:
-        self._names, self._backward, self._truth, self._graph = names, backward, truth, graph
+        self._names, self._backward, self._truth, self._graphs = names, backward, truth, graphs
         self._grad_outputs, self._tolerance = grad_outputs, tolerance
         self._missing = missing
         self._given = backward.given(grad_outputs)
@@ -79,17 +79,17 @@ class Diagnosis:
 
     def _inside(self) -> Iterator[Slip]:
         """The slips that need the function itself."""
-        if self._graph is None:
-            return
-        for slips in (
-            convolution_slips(self._graph.backward, self._grad_outputs),
-            operand_slips(*self._graph, self._grad_outputs),
-            detached_slips(*self._graph, self._grad_outputs),
-        ):
+        makes = (convolution_slips, operand_slips, detached_slips, self._other_kernels)
+        for make, graph in product(makes, self._graphs):
             try:
-                yield from slips
+                yield from make(*graph, self._grad_outputs)
             except Exception:  # whatever a user's operator raises outside its usual values
                 continue
+
+    def _other_kernels(
+        self, _: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
+    ) -> Iterator[Slip]:
+        return other_kernel_slips(graph, grad_outputs, self._ours)
 
     def _at_once(self, i: int) -> str | None:
         """What needs no comparison with a slip."""
@@ -181,7 +181,8 @@ class Diagnosis:
         away = self._away(i)
         if torch.any(self._ours[i][away]) or not torch.any(away):
             return None
-        return f"is zero{_where(away)} and right elsewhere"
+        where = _where(away) or f" at {int(away.sum())} of {away.numel()} entries"
+        return f"is zero{where} and right elsewhere"
 
     def _signs(self, i: int) -> str | None:
         """Whether only signs are wrong."""

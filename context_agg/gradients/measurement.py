@@ -1,5 +1,6 @@
 """Measures the outputs and gradients of a function, and the gradients of the gradients."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from context_agg.gradients.comparison import Comparison, Findings, beside
 from context_agg.gradients.diagnosis import Graph, relative
 from context_agg.gradients.first_derivative import Backward, Cast, FirstDerivative, draw, leaves
+from context_agg.gradients.forward_alone import ForwardAlone
 from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.precision import Precision, are_equal, outputs_of, precision_of
 from context_agg.gradients.raised import said
@@ -30,8 +32,8 @@ NO_REFERENCE = (
     "autograd can differentiate, or none for finite differences"
 )
 UNSETTLED = (
-    "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or too steep a slope for "
-    "finite differences"
+    "there is a kink (a ReLU at 0, a maximum with two winners), a jump, or a slope that is too "
+    "steep for finite differences, or too small beside rounding"
 )
 
 
@@ -59,12 +61,10 @@ class Measurement:
         self._tolerance, self._float32_tolerance = tolerance, float32_tolerance
         self.found = Findings()
 
-    def run(self, alone: Differentiable | None, second_order: bool) -> None:
+    def run(self, second_order: bool) -> None:
         """Measures the gradients, and those of the gradients if asked.
 
         Args:
-            alone: the function as autograd would differentiate it, if there is such a thing beside
-                a reference; only for finding mistakes, not for what is right.
             second_order: whether to measure second derivatives too.
 
         Raises:
@@ -101,10 +101,8 @@ class Measurement:
         if not self._runs(backward, grad_outputs):
             return
         self._compare_outputs(backward, truth, precision.tolerance)
-        if alone is not None and isinstance(function, Cast):
-            alone = Cast(alone, torch.float32)
-        graph = self._graph(truth, alone, grad_outputs, precision.tolerance)
-        self._compare(precision, backward, truth, grad_outputs, "grad_", NO_GRADIENT, graph)
+        graphs = self._graphs(truth, function, grad_outputs, precision.tolerance)
+        self._compare(precision, backward, truth, grad_outputs, "grad_", NO_GRADIENT, graphs)
         if not self.found.faults and all(tensor.exact for tensor in self.found.tensors):
             self.found.faults += faults_in_use(function, grad_outputs, precision.tolerance)
         if second_order:
@@ -212,30 +210,35 @@ class Measurement:
             words = "differs from the reference's, so their gradients may differ too"
             self.found.tensors.append(beside(name, ours, right, tolerance, words=words))
 
-    def _graph(
+    def _graphs(
         self,
         truth: Truth,
-        alone: Differentiable | None,
+        function: Differentiable,
         grad_outputs: Sequence[Tensor],
         tolerance: float,
-    ) -> Graph | None:
-        """The function as autograd differentiates it, if it is the same function."""
+    ) -> list[Graph]:
+        """What has the right gradients and is differentiated by autograd, to find mistakes in.
+
+        That is the reference, and the function's own forward, which shows more of its steps than a
+        reference of one call does.
+        """
+        graphs = []
         if isinstance(truth, ReferenceTruth):
             assert self._reference is not None
-            return Graph(self._reference, truth)
-        if alone is None:
-            return None
+            graphs.append(Graph(self._reference, truth))
+        alone = ForwardAlone(function)
         try:
-            backward = Backward(alone, leaves(alone.operands))
-            gradients = backward(grad_outputs)
+            with warnings.catch_warnings(action="ignore"):  # of operators without a derivative
+                backward = Backward(alone, leaves(alone.operands))
+                gradients = backward(grad_outputs)
         except Exception:  # a forward that only works inside its autograd.Function
-            return None
+            return graphs
         right, doubt = truth(grad_outputs), truth.doubt(grad_outputs)
         same = all(
             relative(torch.where(known, a, 0), b, doubt=doubtful) <= tolerance
             for known, a, b, doubtful in zip(truth.settled, gradients, right, doubt, strict=True)
         )
-        return Graph(alone, backward) if same else None
+        return [*graphs, Graph(alone, backward)] if same else graphs
 
     def _compare(
         self,
@@ -245,10 +248,10 @@ class Measurement:
         grad_outputs: Sequence[Tensor],
         prefix: str,
         missing: str,
-        graph: Graph | None,
+        graphs: Sequence[Graph],
     ) -> None:
         comparison = Comparison(precision, backward, truth, grad_outputs, self._float32_tolerance)
-        found = comparison.run(prefix, missing, graph)
+        found = comparison.run(prefix, missing, graphs)
         self.found.tensors += found.tensors
         self.found.faults += found.faults
         self.found.unsettled += found.unsettled
@@ -271,4 +274,4 @@ class Measurement:
             return
         precision = replace(precision, function=first)
         truth, prefix = second._truth(precision), "second derivative by "
-        second._compare(precision, backward, truth, seconds, prefix, NOT_RECORDED, None)
+        second._compare(precision, backward, truth, seconds, prefix, NOT_RECORDED, ())

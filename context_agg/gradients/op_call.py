@@ -72,24 +72,6 @@ class Call:
         return tuple(output for _, output in floats(self._function(positional, keyword), "y"))
 
 
-def forward_alone(op: Op) -> Callable[..., Any] | None:
-    """The forward of an autograd.Function as a plain function, which autograd can differentiate."""
-    cls = _function_class(op)
-    if cls is None:
-        return None
-    forward = cls.forward
-    return forward if _takes_no_context(cls) else lambda *inputs: forward(_Context(), *inputs)
-
-
-class _Context:
-    """Takes whatever a forward keeps for its backward, and forgets it."""
-
-    needs_input_grad = (True,) * 100
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
-
-
 def input_names(op: Op, number: int) -> list[str]:
     """The names of the first inputs; "input 0" where they have none."""
     fallback = [f"input {i}" for i in range(number)]
@@ -117,7 +99,7 @@ def declared(op: Op) -> list[str]:
         return []
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in parameters if p.kind in positional]
-    return names[1:] if cls and not _takes_no_context(cls) else names
+    return names[1:] if cls and not takes_no_context(cls) else names
 
 
 def _function_class(op: Op) -> type[Function] | None:
@@ -128,7 +110,8 @@ def _function_class(op: Op) -> type[Function] | None:
     return None
 
 
-def _takes_no_context(cls: type[Function]) -> bool:
+def takes_no_context(cls: type[Function]) -> bool:
+    """Whether the forward of an autograd.Function is written apart from its setup_context."""
     return cls.setup_context is not Function.setup_context
 
 
@@ -157,7 +140,9 @@ def _function(op: Op) -> Callable[[Any, Any], Any]:
 
         return call
     cls = _function_class(op)
-    function: Any = cls.apply if cls else op
+    function: Any = op
+    if cls is not None:
+        return lambda positional, _: cls.apply(*positional)
     return lambda positional, keyword: function(*positional, **keyword)
 
 

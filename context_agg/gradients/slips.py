@@ -183,6 +183,8 @@ def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[t
             over.append((positions * batch, f"the batch and the positions of {called}"))
         over += _lengths(y, called, batch)
     over += _lengths(operand, name, batch)
+    yield 2.0, "a factor 2"
+    yield 0.5, "a forgotten factor 2"
     meanings: dict[int, list[str]] = {}
     for size, words in over:
         if size > 1:
@@ -191,10 +193,10 @@ def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[t
         words = " or ".join(several[:MOST_MEANINGS])
         yield size, f"a sum over {words} where a mean is right"
         yield 1 / size, f"a mean over {words} where a sum is right"
+    for size, several in meanings.items():
+        words = " or ".join(several[:MOST_MEANINGS])
         yield math.sqrt(size), f"the square root of {size}, {words}"
         yield 1 / math.sqrt(size), f"the square root of {size}, {words}"
-    yield 2.0, "a factor 2"
-    yield 0.5, "a factor 2"
 
 
 def _lengths(tensor: Tensor, name: str, batch: int) -> list[tuple[int, str]]:

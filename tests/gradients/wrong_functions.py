@@ -425,7 +425,7 @@ WRONG = [
         HalfSquares,
         (draw(5),),
         lambda x: (x**2).sum(),
-        {"x": r"is 2 times too small: a factor 2\?"},
+        {"x": r"is 2 times too small: a forgotten factor 2\b"},
     ),
     Wrong(
         Difference,
