@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from context_agg.gradients.first_derivative import Backward
-from context_agg.gradients.op_call import Differentiable
-from context_agg.gradients.slips import Slip
+from context_agg.gradients.slips import Graph, Slip
 
 PIECES = (0, 1)  # grad_input and grad_weight among what a convolution's backward returns
 BACKWARD = torch.ops.aten.convolution_backward.default
@@ -127,14 +126,18 @@ class _Replace(TorchDispatchMode):
         return tuple(pieces)
 
 
-def convolution_slips(
-    _: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
-) -> Iterator[Slip]:
-    """A function's gradients with one mistake in one convolution."""
+def _convolutions(backward: Backward, grad_outputs: Sequence[Tensor]) -> list[Convolution]:
+    """Those whose backward is called, in that order."""
     with _Record() as record:
-        graph(grad_outputs)
-    number = len(record.found)
-    for i, convolution in enumerate(record.found):
+        backward(grad_outputs)
+    return list(record.found)
+
+
+def convolution_slips(graph: Graph, grad_outputs: Sequence[Tensor]) -> Iterator[Slip]:
+    """A function's gradients with one mistake in one convolution."""
+    found = _convolutions(graph.backward, grad_outputs)
+    number = len(found)
+    for i, convolution in enumerate(found):
         where = f" in convolution {number - i} of {number}" if number > 1 else ""
         for piece in PIECES:
             right = convolution.gradient(piece)
@@ -146,21 +149,20 @@ def convolution_slips(
                 if torch.equal(tensor, right):
                     continue
                 with _Replace(i, piece, tensor):
-                    yield Slip(words + where, dict(enumerate(graph(grad_outputs))))
+                    yield Slip(words + where, dict(enumerate(graph.backward(grad_outputs))))
 
 
 def other_kernel_slips(
-    graph: Backward, grad_outputs: Sequence[Tensor], ours: Sequence[Tensor]
+    graph: Graph, grad_outputs: Sequence[Tensor], ours: Sequence[Tensor]
 ) -> Iterator[Slip]:
     """For one convolution alone, its grad_x with the kernel that brings it nearest to ours.
 
     Only where x has so many entries that not every gradient is that of some kernel.
     """
-    with _Record() as record:
-        graph(grad_outputs)
-    if len(record.found) != 1:
+    found = _convolutions(graph.backward, grad_outputs)
+    if len(found) != 1:
         return
-    (right,) = record.found
+    (right,) = found
     size = right.weight.numel()
     if size > MOST_WEIGHTS or right.x.numel() < 2 * size:
         return

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from context_agg.gradients.first_derivative import Backward, copied
-from context_agg.gradients.op_call import Differentiable, map_tensors
-from context_agg.gradients.slips import Slip
+from context_agg.gradients.op_call import map_tensors
+from context_agg.gradients.slips import Graph, Slip
 
 MOST_STEPS = 100
 
@@ -49,16 +49,15 @@ class _Detach(TorchFunctionMode):
         return tensor.detach() if len(self.words) - 1 == self._number else tensor
 
 
-def detached_slips(
-    function: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
-) -> Iterator[Slip]:
-    """The gradients with each step of the reference detached in turn."""
+def detached_slips(graph: Graph, grad_outputs: Sequence[Tensor]) -> Iterator[Slip]:
+    """The gradients with each step of the function detached in turn."""
+    function, backward = graph
 
     def run(number: int | None = None) -> tuple[list[str], Backward]:
-        copies = copied(graph.operands)
+        copies = copied(backward.operands)
         names = {id(copy): name for copy, name in zip(copies, function.names, strict=True)}
         with _Detach(names, number) as mode:
-            return mode.words, Backward(function, graph.operands, copies)
+            return mode.words, Backward(function, backward.operands, copies)
 
     steps, _ = run()
     if len(steps) > MOST_STEPS:

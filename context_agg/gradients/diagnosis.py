@@ -1,18 +1,17 @@
 """Names the mistake in a wrong gradient, or says that it is none of the known ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, product
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from context_agg.gradients.convolution_slips import convolution_slips, other_kernel_slips
 from context_agg.gradients.detached import detached_slips
-from context_agg.gradients.first_derivative import Backward
-from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.probes import MaskProbe, use_of_grad_output
 from context_agg.gradients.slips import (
+    Graph,
     Slip,
     factors,
     grad_output_slips,
@@ -25,13 +24,6 @@ UNKNOWN = "is none of the known slips"
 MANY = 3  # entries that a factor must fit to be more than a coincidence
 
 
-class Graph(NamedTuple):
-    """A function whose right gradients autograd can take, at its operands."""
-
-    function: Differentiable
-    backward: Backward
-
-
 class Diagnosis:
     """Explains the wrong ones among the gradients of one backward pass.
 
@@ -39,7 +31,8 @@ class Diagnosis:
         names: what the operands are called.
         backward: the backward pass.
         truth: the right gradients.
-        graphs: functions with the right gradients, for the slips inside them.
+        graphs: functions with the right gradients, for the slips inside them; gone through only
+            if no other slip explains all.
         grad_outputs: the gradients at the outputs.
         tolerance: the largest difference that counts as rounding, in units of the largest entry.
         missing: what it may mean that autograd finds no gradient.
@@ -50,7 +43,7 @@ class Diagnosis:
         names: Sequence[str],
         backward: Settled,
         truth: Truth,
-        graphs: Sequence[Graph],
+        graphs: Iterable[Graph],
         grad_outputs: Sequence[Tensor],
         tolerance: float,
         missing: str,
@@ -79,17 +72,18 @@ class Diagnosis:
 
     def _inside(self) -> Iterator[Slip]:
         """The slips that need the function itself."""
-        makes = (convolution_slips, operand_slips, detached_slips, self._other_kernels)
+        other_kernels = partial(other_kernel_slips, ours=self._ours)
+        makes: tuple[Callable[[Graph, Sequence[Tensor]], Iterator[Slip]], ...] = (
+            convolution_slips,
+            operand_slips,
+            detached_slips,
+            other_kernels,
+        )
         for make, graph in product(makes, self._graphs):
             try:
-                yield from make(*graph, self._grad_outputs)
+                yield from make(graph, self._grad_outputs)
             except Exception:  # whatever a user's operator raises outside its usual values
                 continue
-
-    def _other_kernels(
-        self, _: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
-    ) -> Iterator[Slip]:
-        return other_kernel_slips(graph, grad_outputs, self._ours)
 
     def _at_once(self, i: int) -> str | None:
         """What needs no comparison with a slip."""

@@ -1,19 +1,20 @@
 """Measures the outputs and gradients of a function, and the gradients of the gradients."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from context_agg.gradients.comparison import Comparison, Findings, beside
-from context_agg.gradients.diagnosis import Graph, relative
+from context_agg.gradients.diagnosis import relative
 from context_agg.gradients.first_derivative import Backward, Cast, FirstDerivative, draw, leaves
 from context_agg.gradients.forward_alone import ForwardAlone
 from context_agg.gradients.op_call import Differentiable
 from context_agg.gradients.precision import Precision, are_equal, outputs_of, precision_of
 from context_agg.gradients.raised import said
+from context_agg.gradients.slips import Graph
 from context_agg.gradients.truth import DifferenceTruth, ReferenceTruth, Truth, check_size
 from context_agg.gradients.usage import OTHERS_ARE_NONE, faults_in_use, unseen_changes
 
@@ -216,29 +217,29 @@ class Measurement:
         function: Differentiable,
         grad_outputs: Sequence[Tensor],
         tolerance: float,
-    ) -> list[Graph]:
+    ) -> Iterator[Graph]:
         """What has the right gradients and is differentiated by autograd, to find mistakes in.
 
         That is the reference, and the function's own forward, which shows more of its steps than a
         reference of one call does.
         """
-        graphs = []
         if isinstance(truth, ReferenceTruth):
             assert self._reference is not None
-            graphs.append(Graph(self._reference, truth))
+            yield Graph(self._reference, truth)
         alone = ForwardAlone(function)
         try:
             with warnings.catch_warnings(action="ignore"):  # of operators without a derivative
                 backward = Backward(alone, leaves(alone.operands))
                 gradients = backward(grad_outputs)
         except Exception:  # a forward that only works inside its autograd.Function
-            return graphs
+            return
         right, doubt = truth(grad_outputs), truth.doubt(grad_outputs)
         same = all(
             relative(torch.where(known, a, 0), b, doubt=doubtful) <= tolerance
             for known, a, b, doubtful in zip(truth.settled, gradients, right, doubt, strict=True)
         )
-        return [*graphs, Graph(alone, backward)] if same else graphs
+        if same:
+            yield Graph(alone, backward)
 
     def _compare(
         self,
@@ -248,7 +249,7 @@ class Measurement:
         grad_outputs: Sequence[Tensor],
         prefix: str,
         missing: str,
-        graphs: Sequence[Graph],
+        graphs: Iterable[Graph],
     ) -> None:
         comparison = Comparison(precision, backward, truth, grad_outputs, self._float32_tolerance)
         found = comparison.run(prefix, missing, graphs)

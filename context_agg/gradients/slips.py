@@ -36,6 +36,13 @@ class Slip(NamedTuple):
     scales: bool = True
 
 
+class Graph(NamedTuple):
+    """A function whose right gradients autograd can take, at its operands."""
+
+    function: Differentiable
+    backward: Backward
+
+
 def gradient_slips(
     names: Sequence[str], ours: Sequence[Tensor], right: Sequence[Tensor], same: Same
 ) -> Iterator[Slip]:
@@ -142,11 +149,10 @@ def _wrong_grad_outputs(g: Tensor, y: str) -> Iterator[tuple[str, Tensor]]:
         yield f"is that of the sum of grad_output over all of {y}", g.sum().expand_as(g)
 
 
-def operand_slips(
-    function: Differentiable, graph: Backward, grad_outputs: Sequence[Tensor]
-) -> Iterator[Slip]:
+def operand_slips(graph: Graph, grad_outputs: Sequence[Tensor]) -> Iterator[Slip]:
     """The right gradients at wrong values: tensors saved in the wrong order, or the wrong ones."""
-    operands = [operand.detach() for operand in graph.operands]
+    function, backward = graph
+    operands = [operand.detach() for operand in backward.operands]
     names = function.names
 
     def at(words: str, values: Sequence[Tensor]) -> Iterator[Slip]:
@@ -164,7 +170,7 @@ def operand_slips(
             words = f"is that for {names[i]} and {names[j]} exchanged: saved in the wrong order?"
             yield from at(words, swapped)
     for i, operand in enumerate(operands):
-        for y in graph.outputs:
+        for y in backward.outputs:
             if y.shape == operand.shape:
                 replaced = [*operands]
                 replaced[i] = y.detach()
@@ -189,12 +195,11 @@ def factors(operand: Tensor, name: str, outputs: Sequence[Tensor]) -> Iterator[t
     for size, words in over:
         if size > 1:
             meanings.setdefault(size, []).append(words)
-    for size, several in meanings.items():
-        words = " or ".join(several[:MOST_MEANINGS])
+    told = [(size, " or ".join(several[:MOST_MEANINGS])) for size, several in meanings.items()]
+    for size, words in told:
         yield size, f"a sum over {words} where a mean is right"
         yield 1 / size, f"a mean over {words} where a sum is right"
-    for size, several in meanings.items():
-        words = " or ".join(several[:MOST_MEANINGS])
+    for size, words in told:
         yield math.sqrt(size), f"the square root of {size}, {words}"
         yield 1 / math.sqrt(size), f"the square root of {size}, {words}"
 
