@@ -8,7 +8,6 @@ which check catches which mistake.
 
 import inspect
 import json
-import os
 import sys
 import time
 from pkgutil import resolve_name
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from context_agg.cli.compose import CONF
-from context_agg.cli.errors import UserError, one_message
+from context_agg.cli.compose import CONF, composed_once
+from context_agg.cli.errors import exit_without_hydra, one_message
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 
@@ -91,15 +90,8 @@ def check_any(cfg: DictConfig) -> bool:
     return report.right
 
 
-BACKPROP = "manual"  # unless the command line names another
-ONLY_WITH_INPUTS = {
-    "reference": None,
-    "format": "text",
-    "tolerance": None,
-    "float32_tolerance": 1e-2,
-    "second_order": False,
-}
-"""Keys that only the check of any function of tensors reads, with their defaults."""
+ONLY_WITH_INPUTS = ("reference", "format", "tolerance", "float32_tolerance", "second_order")
+"""Keys that only the check of any function of tensors reads."""
 
 
 def check_together(cfg: DictConfig) -> None:
@@ -108,15 +100,16 @@ def check_together(cfg: DictConfig) -> None:
     Raises:
         UserError: for such a key.
     """
+    usual = composed_once(command="check")
     with one_message():
-        if cfg.op is not None and cfg.backprop != BACKPROP:
+        if cfg.op is not None and cfg.backprop != usual.backprop:
             raise ValueError(
                 f"backprop={cfg.backprop} has no effect beside op={cfg.op}: leave one of them out"
             )
         if cfg.inputs is not None and cfg.op is None:
             raise ValueError(f"inputs={cfg.inputs} needs op=package.module:function")
-        for key, default in ONLY_WITH_INPUTS.items():
-            if cfg.inputs is None and cfg[key] != default:
+        for key in ONLY_WITH_INPUTS:
+            if cfg.inputs is None and cfg[key] != usual[key]:
                 raise ValueError(
                     f"{key}={cfg[key]} has no effect without inputs=package.module:function, a "
                     "function that returns the inputs of op"
@@ -180,16 +173,12 @@ def run(cfg: DictConfig) -> None:
 
     quiet()
     torch.set_num_threads(1)  # the tensors are so small that threads only wait
-    try:
+    with exit_without_hydra():
         check_together(cfg)
         if cfg.backprop == "all" and cfg.op is None:
             print_catch_table(cfg)
         elif not (check(cfg) if cfg.inputs is None else check_any(cfg)):
             sys.exit(1)
-    except UserError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        sys.exit(str(error))  # without the lines that Hydra puts around it
 
 
 def main() -> None:

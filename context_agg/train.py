@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from context_agg.cli import orders, ranks, signals, streams
 from context_agg.cli.compose import COMMAND, CONF
-from context_agg.cli.errors import UserError, exit_on_closed_pipe, exit_on_mistake, one_message
+from context_agg.cli.errors import (
+    UserError,
+    exit_on_closed_pipe,
+    exit_on_mistake,
+    exit_without_hydra,
+    one_message,
+)
 from context_agg.cli.keys import check_command_line
 from context_agg.cli.quiet import quiet
 from context_agg.cli.resume import requested
@@ -166,7 +172,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
     single = hydra_cfg.mode is RunMode.RUN
     try:
-        with exit_on_closed_pipe():
+        with exit_without_hydra() if single else nullcontext(), exit_on_closed_pipe():
             if single:
                 signals.at_once(leave)
             signals.check()
@@ -180,10 +186,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
         if (output_dir / SETTINGS).is_file():
             print(stopped)
         return {}  # and the sweep ends the command
-    except UserError as error:
-        if single and os.environ.get("HYDRA_FULL_ERROR") != "1":
-            sys.exit(str(error))
-        raise
     finally:
         signals.at_once(None)
         forget(output_dir)

@@ -35,6 +35,20 @@ def one_message() -> Iterator[None]:
 
 
 @contextmanager
+def exit_without_hydra() -> Iterator[None]:
+    """Ends a command that Hydra calls with the message of a `UserError` alone.
+
+    Hydra would put lines of its own around it. With HYDRA_FULL_ERROR=1 it prints the trace.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.exit(str(error))
+
+
+@contextmanager
 def exit_on_closed_pipe() -> Iterator[None]:
     """Ends the process silently if nobody reads its output any more, as after `| head -1`.
 
