@@ -88,10 +88,11 @@ def check_gradients(grads: Any, shapes: Sequence[tuple[int, ...]]) -> None:
     Raises:
         ValueError: for another number of gradients, or another shape.
     """
-    if not isinstance(grads, tuple | list) or len(grads) != len(GRADIENTS):
-        number = f"{len(grads)} values" if isinstance(grads, tuple | list) else "one value"
+    returned = grads if isinstance(grads, tuple | list) else (grads,)
+    if len(returned) != len(GRADIENTS):
+        number = "one value" if len(returned) == 1 else f"{len(returned)} values"
         raise ValueError(f"it returns {number}, but must return {', '.join(GRADIENTS)}")
-    for name, grad, shape in zip(GRADIENTS, grads, shapes, strict=True):
+    for name, grad, shape in zip(GRADIENTS, returned, shapes, strict=True):
         if grad is not None and (found := tuple(grad.shape)) != shape:
             of = name.removeprefix("grad_")
             raise ValueError(f"{name} has the shape {found}, but that of {of} is {shape}")
